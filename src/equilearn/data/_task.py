@@ -1,0 +1,45 @@
+"""A task: data splits, what kind of target, and the symmetry in question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from equilearn.actions import Data
+from equilearn.symmetry import Symmetry
+
+Kind = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Args:
+        name: for reports and file names.
+        x_train, y_train, x_test, y_test: batch first. Labels of a classification are int64 in
+            `0..classes-1`, shape `(B,)`; targets of a regression are floating, `(B, ...)`.
+        kind: `"classification"` (cross-entropy, accuracy) or `"regression"` (MSE, relative error).
+        symmetry: the suspected symmetry, or None while it is not known.
+        class_names: names of the classes, in the order of the labels.
+        about: one sentence on where the data come from.
+    """
+
+    name: str
+    x_train: Data
+    y_train: Tensor
+    x_test: Data
+    y_test: Tensor
+    kind: Kind
+    symmetry: Symmetry | None = None
+    class_names: tuple[str, ...] = field(default=())
+    about: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for a regression."""
+        if self.kind != "classification":
+            return 0
+        return max(len(self.class_names), int(max(self.y_train.max(), self.y_test.max())) + 1)
