@@ -1,0 +1,40 @@
+"""One thread, fixed seeds, two dtypes: what every test may rely on."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "equilearn",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("equilearn")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A source of randomness with a fixed seed."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """Both precisions: an error that does not shrink with the second is a bug, not rounding."""
+    return request.param
+
+
+@pytest.fixture
+def tolerance(dtype: torch.dtype) -> float:
+    """How far a law may be off in `dtype`."""
+    return 1e-4 if dtype == torch.float32 else 1e-10
