@@ -1,0 +1,100 @@
+"""`equilearn advise`: data and a suspected symmetry in, a report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from equilearn.cli._output import (
+    command_line,
+    console,
+    output_folder,
+    print_json,
+    progress_bar,
+    show_table,
+    whole_numbers,
+    words,
+)
+
+
+def run(
+    source: str,
+    group: str,
+    *,
+    names: dict[str, str | None],
+    loading: dict[str, Any],
+    options: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Load, advise, write the three files, say what came out."""
+    from equilearn import data, groups, io
+    from equilearn.advisor import advise_task, symmetry_from_names
+
+    groups.parse(group)  # a wrong name is found before the data are read
+    task = data.load(source, **{key: value for key, value in loading.items() if value is not None})
+    symmetry = symmetry_from_names(group, task, **names)
+    folder = output_folder(out, "advise", Path(source).stem, group)
+    with progress_bar("training") as progress:
+        advice = advise_task(
+            task,
+            symmetry,
+            sizes=whole_numbers(options["sizes"], "--sizes"),
+            seeds=options["seeds"],
+            preset=options["preset"],
+            strategies=words(options["strategies"]),
+            model=options["model"],
+            workers=options["workers"],
+            seed=options["seed"],
+            out=folder,
+            command=command_line(),
+            progress=progress,
+        )
+    io.write_json(folder / "summary.json", advice.summary)
+    advice.report(folder / "report.html")
+    if as_json:
+        print_json(advice.summary)
+    else:
+        show(advice.summary, folder)
+
+
+def show(summary: dict[str, Any], folder: Path) -> None:
+    """The answer, the figures behind it, and where the report lies."""
+    recommendation = summary["recommendation"]
+    out = console()
+    out.print(f"\n[bold]{_plain(recommendation['headline'])}[/bold]\n")
+    for reason in recommendation["reasons"]:
+        out.print(f"- {_plain(reason)}")
+    out.print(f"- {_plain(recommendation['confidence']['sentence'])}\n")
+    show_table(_title(summary), *_scores(summary), figures=True)
+    out.print(f"\nreport: {_plain(str(folder / 'report.html'))}")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _title(summary: dict[str, Any]) -> str:
+    task = summary["task"]
+    better = "higher" if task["higher_is_better"] else "lower"
+    return f"{task['metric']} ({better} is better), as seen / transformed, mean over seeds, by training size"
+
+
+def _scores(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """One line a strategy, one column a training size."""
+    cells: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for row in summary["rows"]:
+        cells.setdefault((row["strategy"], row["train_size"]), []).append((row["score"], row["score_transformed"]))
+    sizes = sorted({size for _, size in cells})
+    strategies = list(dict.fromkeys(row["strategy"] for row in summary["rows"]))
+    chosen = summary["recommendation"]["strategy"]
+    lines = []
+    for strategy in strategies:
+        line = [f"{strategy} <-" if strategy == chosen else strategy]
+        for size in sizes:
+            scores = cells.get((strategy, size), [])
+            line.append(" / ".join(f"{sum(part) / len(part):.3f}" for part in zip(*scores, strict=True)) or "-")
+        lines.append(line)
+    return ["strategy", *map(str, sizes)], lines

@@ -1,0 +1,149 @@
+"""`equilearn audit`: how equivariant is this trained model?"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from equilearn._check import InputError, positive_int
+from equilearn._version import __version__
+from equilearn.actions import Data, batch_size, map_data
+from equilearn.cli._models import like_model, load_model
+from equilearn.cli._output import command_line, console, output_folder, print_json, show_table
+from equilearn.symmetry import Symmetry
+
+
+def run(
+    model: str,
+    source: str,
+    group: str,
+    *,
+    names: dict[str, str | None],
+    loading: dict[str, Any],
+    samples: int,
+    inputs: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Load model and data, measure, say and write what came out."""
+    from equilearn import io
+    from equilearn.report import write_report
+
+    start = time.perf_counter()
+    positive_int(samples, "--samples")
+    positive_int(inputs, "--inputs")
+    folder = None if out is None else output_folder(out)
+    x, symmetry = audited_data(source, group, names, loading)
+    loaded = load_model(model)
+    x = like_model(pick(x, inputs, seed), loaded)
+    measured = examine(loaded, x, symmetry, samples, seed)
+    summary = io.as_json(
+        {
+            "kind": "audit",
+            "equilearn": __version__,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": command_line(),
+            "model": model,
+            "data": source,
+            "group": str(symmetry.group),
+            "symmetry": {"group": str(symmetry.group), "input": symmetry.input.name, "output": symmetry.output.name},
+            "seed": seed,
+            "environment": environment(),
+            **measured,
+            "total_seconds": time.perf_counter() - start,
+        }
+    )
+    if folder is not None:
+        io.write_json(folder / "summary.json", summary)
+        write_report(summary, folder / "report.html")
+    if as_json:
+        print_json(summary)
+    else:
+        show(summary, folder)
+
+
+def audited_data(
+    source: str, group: str, names: dict[str, str | None], loading: dict[str, Any]
+) -> tuple[Data, Symmetry]:
+    """The test inputs, and the symmetry to look for.
+
+    An audit asks about the model, whatever the targets are, so the output action is not held against
+    them: it is bound here and checked on what the model returns.
+    """
+    from equilearn import actions, data, groups
+    from equilearn.advisor import symmetry_from_names
+
+    parsed = groups.parse(group)
+    task = data.load(source, **{key: value for key, value in loading.items() if value is not None})
+    symmetry = symmetry_from_names(group, task, action=names["action"])
+    if names["output"] is not None:
+        symmetry = Symmetry(parsed, input=symmetry.input, output=actions.parse(names["output"], parsed))
+    return task.x_test, symmetry
+
+
+def pick(x: Data, count: int, seed: int) -> Data:
+    """At most `count` of the inputs, by chance: data are often sorted by class."""
+    total = batch_size(x)
+    if total <= count:
+        return x
+    chosen = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
+    return map_data(lambda t: t[chosen], x)
+
+
+def examine(model: Any, x: Data, symmetry: Symmetry, samples: int, seed: int) -> dict[str, Any]:
+    """The error of the model, and of its layers where it has some."""
+    from equilearn import measure
+
+    with torch.no_grad():
+        try:
+            y = model(map_data(lambda t: t[:2], x))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, InputError):
+                raise
+            shape = tuple(map_data(lambda t: t, x).shape) if isinstance(x, torch.Tensor) else "a tuple"
+            raise InputError(f"The model fails on two of the inputs (data of shape {shape}): {error}") from error
+    symmetry.output.check(y)
+    generator = torch.Generator().manual_seed(seed)
+    error = measure.equivariance_error(model, symmetry, x, samples=samples, generator=generator)
+    layers: list[dict[str, Any]] = []
+    if isinstance(model, nn.Module):
+        generator.manual_seed(seed)
+        layers = [
+            layer.as_dict() for layer in measure.layer_errors(model, symmetry, x, samples=samples, generator=generator)
+        ]
+    return {"verdict": error.verdict, "sentence": str(error), "error": error.as_dict(), "layers": layers}
+
+
+def environment() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import platform
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def show(summary: dict[str, Any], folder: Path | None, most: int = 20) -> None:
+    """Tables per element and per layer, the verdict last, where eyes end up."""
+    elements = sorted(summary["error"]["per_element"], key=lambda e: -e["error"])
+    title = "equivariance error by group element, worst first"
+    if len(elements) > most:
+        title += f" ({most} of {len(elements)})"
+    show_table(title, ["element", "error"], [[e["label"], f"{e['error']:.2g}"] for e in elements[:most]], figures=True)
+    if summary["layers"]:
+        rows = [[layer["layer"], f"{layer['error']:.2g}"] for layer in summary["layers"]]
+        show_table("\nby layer, in the order of the model", ["layer", "error"], rows, figures=True)
+    out = console()
+    out.print(f"\n{summary['sentence']}", markup=False)
+    out.print(f"verdict: {summary['verdict']}", markup=False)
+    if folder is not None:
+        out.print(f"report: {folder / 'report.html'}", markup=False)

@@ -1,0 +1,45 @@
+"""`equilearn report`: the report of a folder, drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from equilearn._check import InputError
+
+
+def run(folder: Path) -> None:
+    """Read what was measured, draw it."""
+    from equilearn import io
+    from equilearn.report import write_report
+
+    summary = summary_of(folder)
+    if (folder / "store.db").exists():
+        io.write_json(folder / "summary.json", summary)
+    typer.echo(f"report: {write_report(summary, folder / 'report.html')}")
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """The summary of what lies in `folder`: from the store of an advise run, else from `summary.json`.
+
+    Raises:
+        InputError: where there is neither, or no trial is done yet.
+    """
+    from equilearn import io
+    from equilearn.advisor import summarize
+    from equilearn.studies import Store
+
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {str(folder)!r}. Give the --out folder of an advise, audit or study run.")
+    if (folder / "store.db").exists():
+        with Store.open(folder / "store.db", create=False) as store:
+            if store.meta.get("kind") == "advise":
+                summary = summarize(store)
+                if summary["recommendation"] is None:
+                    raise InputError(f"No trial in {str(folder)!r} is done yet. Run the advise command again to go on.")
+                return summary
+    if not (folder / "summary.json").exists():
+        raise InputError(f"The folder {str(folder)!r} holds neither a store.db of advise nor a summary.json.")
+    return io.read_json(folder / "summary.json")

@@ -1,0 +1,109 @@
+"""`equilearn study`: list the built-in studies, run one, check its claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from equilearn._check import InputError, one_of
+from equilearn.cli._output import command_line, console, output_folder, print_json, progress_bar, show_table
+
+CLAIM_BROKEN = 3
+
+
+def listing(as_json: bool) -> None:
+    """Name, title and settings of each study."""
+    from equilearn import studies
+
+    found = [studies.get(name) for name in studies.names()]
+    if as_json:
+        keys = ("name", "title", "statement", "defaults")
+        print_json([{key: getattr(study, key) for key in keys} for study in found])
+        return
+    rows = [[s.name, s.title, ", ".join(f"{k}={v}" for k, v in s.defaults.items())] for s in found]
+    show_table("studies", ["name", "what it tests", "settings"], rows)
+
+
+def run(
+    name: str,
+    *,
+    preset: str,
+    seed: int,
+    settings: list[str],
+    out: Path | None,
+    workers: int | None,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Run one study, write its summary and report, say which claims hold."""
+    from equilearn import studies
+    from equilearn.report import write_report
+
+    chosen = studies.get(name)
+    values = typed_settings(settings, chosen.defaults, name)
+    folder = output_folder(out, "study", name)
+    with progress_bar(name) as progress:
+        summary = studies.run_study(
+            name,
+            preset=preset,
+            seed=seed,
+            settings=values,
+            out=folder,
+            workers=workers,
+            command=command_line(),
+            progress=progress,
+        )
+    write_report(summary, folder / "report.html")
+    if as_json:
+        print_json(summary)
+    else:
+        _show(summary, folder)
+    if strict and not all(claim["held"] for claim in summary["claims"]):
+        raise typer.Exit(CLAIM_BROKEN)
+
+
+def typed_settings(settings: list[str], defaults: dict[str, Any], study: str) -> dict[str, Any]:
+    """`["repeats=50"]` as `{"repeats": 50}`, each value of the type of its default.
+
+    Raises:
+        InputError: an unknown key, no `=`, or a value that does not read as that type.
+    """
+    found = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set takes key=value, got {text!r}.")
+        default = defaults[one_of(key.strip(), defaults, f"setting of the study {study}")]
+        found[key.strip()] = _typed(value.strip(), default, key)
+    return found
+
+
+def _typed(value: str, default: Any, key: str) -> Any:
+    """`value` read as the type of `default`; a tuple or list by its commas."""
+    if isinstance(default, bool):
+        return one_of(value.lower(), ("true", "false"), f"value of {key}") == "true"
+    if isinstance(default, tuple | list):
+        example = default[0] if len(default) else ""
+        return type(default)(_typed(part.strip(), example, key) for part in value.split(",") if part.strip())
+    if isinstance(default, int | float):
+        try:
+            return type(default)(value)
+        except ValueError:
+            kind = "a whole number" if isinstance(default, int) else "a number"
+            raise InputError(f"The setting {key} takes {kind}, such as {default}; got {value!r}.") from None
+    return value
+
+
+def _show(summary: dict[str, Any], folder: Path) -> None:
+    rows = [
+        ["held" if c["held"] else "NOT HELD", c["statement"], _figure(c["value"]), _figure(c["bound"])]
+        for c in summary["claims"]
+    ]
+    show_table(summary["study"]["title"], ["", "claim", "measured", "bound"], rows)
+    console().print(f"\nreport: {folder / 'report.html'}", markup=False)
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
