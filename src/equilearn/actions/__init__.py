@@ -1,0 +1,29 @@
+"""Actions: what a group does to vectors, images, points, sets, and tuples of those."""
+
+from equilearn.actions._base import Action, Data, Unbound, batch_size, first_leaf, map_data
+from equilearn.actions._images import ImageAction, images
+from equilearn.actions._parse import parse
+from equilearn.actions._points import PointAction, SetAction, points, sets
+from equilearn.actions._simple import CombinedAction, TrivialAction, VectorAction, combine, trivial, vectors
+
+__all__ = [
+    "Action",
+    "CombinedAction",
+    "Data",
+    "ImageAction",
+    "PointAction",
+    "SetAction",
+    "TrivialAction",
+    "Unbound",
+    "VectorAction",
+    "batch_size",
+    "combine",
+    "first_leaf",
+    "images",
+    "map_data",
+    "parse",
+    "points",
+    "sets",
+    "trivial",
+    "vectors",
+]

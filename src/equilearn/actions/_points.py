@@ -1,0 +1,189 @@
+"""Point clouds and sets: space moves the coordinates, permutations move the points."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from equilearn._check import InputError, InputTypeError, positive_int, require
+from equilearn.actions._base import Action, Data, Unbound
+from equilearn.actions._elements import paired
+from equilearn.actions._geometry import Permuting, geometry
+from equilearn.groups import Element, Group
+
+
+class PointAction(Action):
+    """Clouds of points `(B, N, d + vectors * d + scalars)`; see `points`."""
+
+    def __init__(self, group: Group, count: int | None = None, vectors: int = 0, scalars: int = 0):
+        self.group = group
+        self.vectors = positive_int(vectors, "vectors", 0)
+        self.scalars = positive_int(scalars, "scalars", 0)
+        self._geometry = geometry(group)
+        self.count = _count(group, self._geometry.permuting, count)
+
+    @property
+    def name(self) -> str:
+        extra = [f"{self.vectors} vectors"] * (self.vectors > 0) + [f"{self.scalars} scalars"] * (self.scalars > 0)
+        listed = ([str(self.count)] if self.count is not None else []) + extra
+        return "points" + (f"({', '.join(listed)})" if listed else "")
+
+    @property
+    def is_linear(self) -> bool:
+        return not self._geometry.has_shift
+
+    def check(self, x: Data) -> None:
+        _require_cloud(x, "points", self.count)
+        if not self._geometry.affine:
+            return
+        dimension = self._dimension(x)
+        need = dimension * (1 + self.vectors) + self.scalars
+        require(
+            x.shape[-1] == need and dimension > 0,
+            f"{self} needs {need} columns ({dimension} coordinates"
+            + (f", {self.vectors} vectors" if self.vectors else "")
+            + (f", {self.scalars} scalars" if self.scalars else "")
+            + f"), got data of shape {tuple(x.shape)}.",
+        )
+        if not x.is_floating_point():
+            raise InputTypeError(f"{self} needs floating-point coordinates, got {x.dtype}. Convert with x.float().")
+
+    def _dimension(self, x: Tensor) -> int:
+        found = self._geometry.dimension
+        return (x.shape[-1] - self.scalars) // (1 + self.vectors) if found is None else found
+
+    def __call__(self, g: Element, x: Data) -> Data:
+        self.check(x)
+        one_each = paired(self.group, g, x.shape[0])
+        if x.numel() == 0:
+            return x.clone()
+        g = self.group.to(g, device=x.device)
+        if self._geometry.permuting is not None:
+            x = _permute(self._geometry.permuting, g, x)
+        return self._move(g, x, one_each) if self._geometry.affine else x
+
+    def _move(self, g: Element, x: Tensor, one_each: bool) -> Tensor:
+        dimension = self._dimension(x)
+        width = dimension * (1 + self.vectors)
+        matrix, shift = self._geometry.parts(g, dimension)
+        blocks = x[..., :width].unflatten(-1, (1 + self.vectors, dimension))
+        if matrix is not None:
+            matrix = matrix.to(device=x.device, dtype=x.dtype).mT
+            flat = blocks.flatten(1, 2) @ matrix
+            blocks = flat.reshape(blocks.shape)
+        if shift is not None:
+            # Positions move with the shift; velocities and other vectors only turn.
+            shift = shift.to(device=x.device, dtype=x.dtype)
+            shift = shift[:, None, None] if one_each else shift
+            blocks = torch.cat([blocks[:, :, :1] + shift, blocks[:, :, 1:]], dim=2)
+        moved = blocks.flatten(-2)
+        return moved if self.scalars == 0 else torch.cat([moved, x[..., width:]], dim=-1)
+
+
+class SetAction(Action):
+    """Permutations of the second axis of `(B, n, ...)`; see `sets`."""
+
+    def __init__(self, group: Group, count: int | None = None):
+        self.group = group
+        found = geometry(group)
+        if found.permuting is None or found.affine:
+            raise InputError(
+                f"{group} is no group of permutations, so it does not act on sets. Use points() or vectors()."
+            )
+        self._permuting = found.permuting
+        self.count = _count(group, found.permuting, count)
+
+    @property
+    def name(self) -> str:
+        return f"sets({self.count})"
+
+    def check(self, x: Data) -> None:
+        _require_cloud(x, "sets", self.count, least=2)
+
+    def __call__(self, g: Element, x: Data) -> Data:
+        self.check(x)
+        paired(self.group, g, x.shape[0])
+        if x.numel() == 0:
+            return x.clone()
+        return _permute(self._permuting, self.group.to(g, device=x.device), x)
+
+
+def points(n: int | None = None, *, vectors: int = 0, scalars: int = 0) -> Unbound:
+    """Clouds of points of shape `(B, N, d + vectors * d + scalars)`: positions, then vectors, then scalars.
+
+    Groups of `d x d` matrices turn positions and vectors, affine groups (`Euclidean(d)`, ...) also
+    shift the positions, `Symmetric(N)` permutes the points, plane rotations `Cyclic`, `Dihedral` act
+    for `d = 2`, and products of those do all of it. Scalars stay as they are.
+
+    Args:
+        n: number of points N; None takes it from the group, or allows any number.
+        vectors: how many vectors (velocities, forces) follow the position of a point.
+        scalars: how many numbers at the end of a point no rotation touches (charges, masses).
+
+    Raises:
+        InputError: when bound, a group that does not move points, or `Symmetric(m)` with `m != n`;
+            when acting, data of another shape.
+
+    Cost: O(B N d^2).
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> move = eq.actions.points(2, scalars=1).on(eq.Cyclic(4) * eq.Symmetric(2))
+        >>> x = torch.tensor([[[1.0, 0.0, 7.0], [2.0, 0.0, 8.0]]])
+        >>> move((torch.tensor(1), torch.tensor([1, 0])), x)
+        tensor([[[0., 2., 8.],
+                 [0., 1., 7.]]])
+    """
+    return Unbound("points", lambda group: PointAction(group, n, vectors, scalars))
+
+
+def sets(n: int | None = None) -> Unbound:
+    """Permutations of the second axis of data `(B, n, ...)`: entry `i` goes to place `p[i]`.
+
+    Args:
+        n: size of the sets; None takes it from the group.
+
+    Raises:
+        InputError: when bound, a group that does not permute `n` things; when acting, other data.
+
+    Cost: O(B n) times the size of an entry; no matrix is built.
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> move = eq.actions.sets().on(eq.Symmetric(3))
+        >>> move(torch.tensor([1, 2, 0]), torch.tensor([[10, 20, 30]]))
+        tensor([[30, 10, 20]])
+    """
+    return Unbound("sets", lambda group: SetAction(group, n))
+
+
+def _count(group: Group, permuting: Permuting | None, count: int | None) -> int | None:
+    if count is not None:
+        count = positive_int(count, "n")
+    if permuting is None:
+        return count
+    require(
+        count in (None, permuting.count),
+        f"{group} permutes {permuting.count} points, but the action was asked for {count}. Make the two agree.",
+    )
+    return permuting.count
+
+
+def _require_cloud(x: object, what: str, count: int | None, least: int = 3) -> None:
+    if not isinstance(x, Tensor):
+        raise InputTypeError(f"{what} act on one tensor, got {type(x).__name__}. For tuples use combine(...).")
+    form = "(B, N, columns)" if least == 3 else "(B, n, ...)"
+    fits = x.ndim == 3 if least == 3 else x.ndim >= 2
+    require(fits, f"{what} need data of shape {form}, got shape {tuple(x.shape)}.")
+    require(
+        count is None or x.shape[1] == count,
+        f"{what} need {count} points on axis 1, got data of shape {tuple(x.shape)}.",
+    )
+
+
+def _permute(permuting: Permuting, g: Element, x: Tensor) -> Tensor:
+    """`(p x)[p[i]] = x[i]`, read through the inverse permutation."""
+    source = torch.argsort(permuting.permutation(g).to(x.device), dim=-1)
+    if source.ndim == 1:
+        return x[:, source]
+    return torch.gather(x, 1, source.reshape(*source.shape, *[1] * (x.ndim - 2)).expand(x.shape))

@@ -1,0 +1,265 @@
+"""How far a model is from being equivariant, in one written-down norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from equilearn._check import one_of, positive_int, require
+from equilearn.actions import Data, first_leaf
+from equilearn.actions import batch_size as count_samples
+from equilearn.groups import Element
+from equilearn.measure._bootstrap import ratio, ratio_interval
+from equilearn.measure._evaluate import (
+    Model,
+    cast,
+    check_inputs,
+    evaluate,
+    evaluation,
+    isolated_randomness,
+    join,
+    leaves,
+    model_dtype,
+    move_input,
+    squared,
+    squared_difference,
+    take,
+)
+from equilearn.measure._floor import grid_floor, rounding_floor
+from equilearn.measure._labels import choose_elements, describe
+from equilearn.measure._results import (
+    ABSENT_SHARE,
+    ROUNDING_MARGIN,
+    ElementError,
+    EquivarianceError,
+    Verdict,
+)
+from equilearn.symmetry import Symmetry
+
+_STOCHASTIC = 100.0
+"""Two calls on one input that differ by more than so many unit roundoffs: the model draws random numbers."""
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Squared norms, one row an element, one column an input."""
+
+    difference: Float[Tensor, "G B"]
+    unit: Float[Tensor, "G B"]  # what errors are relative to
+    unrelated: Float[Tensor, "G B"]
+
+
+def equivariance_error(
+    model: Model,
+    symmetry: Symmetry,
+    x: Data,
+    *,
+    samples: int = 8,
+    elements: Element | None = None,
+    generator: torch.Generator | None = None,
+    confidence: float = 0.95,
+    batch_size: int = 256,
+    normalisation: Literal["norm", "variance"] = "norm",
+) -> EquivarianceError:
+    r"""How far `f(g x) = rho(g) f(x)` is from holding on the inputs `x`.
+
+    At every element the relative L2 error over all inputs,
+
+        e(g) = sqrt( sum_b |f(g x_b) - rho(g) f(x_b)|^2 / sum_b |rho(g) f(x_b)|^2 ),
+
+    or with `normalisation="variance"` the error as a share of the spread of the outputs, the square
+    root of `E|f(gx) - rho(g) f(x)|^2 / (2 E|f - E f|^2)` over transformed inputs: 0 where exact, 1 for
+    unrelated outputs, blind to a constant that is added to `f`. Transformations are computed in float64:
+    `x` is promoted, moved and cast to the model's precision, outputs are promoted before `rho(g)` and
+    all norms. The model is called in evaluation mode, and left as it was.
+
+    The *verdict* is "exact" where the largest `e(g)` is at most 10 noise floors; else "absent" where the
+    mean is at least half of what outputs of *unrelated* inputs would give (`chance`); else "approximate".
+
+    *Floors*: `floor` is the difference that rounding makes: the outputs on `g x` against those of a
+    float64 copy of the model (`floor_method` says what was done where no copy can be made). `interpolation_floor`, for grids: how much the outputs change when the inputs go there and
+    back, `f(g^-1 (g x))` against `f(x)`, together with the same for an interpolated output action.
+    `resampling`: two calls on the same inputs.
+
+    Args:
+        model: any module or callable on `x`, batch first; outputs a tensor or a tuple of tensors.
+        symmetry: the group and its actions.
+        x: inputs `(B, ...)` or a tuple of them.
+        samples: how many elements to draw where the group has more than 32.
+        elements: measure at these instead, batch shape `(G,)`.
+        generator: draws elements, pairs and the bootstrap; with it, a stochastic model repeats too.
+        confidence: level of the interval, a percentile bootstrap over inputs (and over elements,
+            where these were drawn).
+        batch_size: most inputs in one call of the model.
+        normalisation: "norm" or "variance".
+
+    Raises:
+        InputError: `x` empty, not finite or not fitting the input action; outputs of another batch
+            size, not finite, or not fitting the output action; an element outside the group.
+
+    Cost: G + 2 evaluations of the model on `x` and a few on 256 inputs for the floor; for an
+    interpolated action 2 G + 2.
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> turns = eq.Symmetry(eq.Cyclic(4), input=eq.actions.images())
+        >>> gen = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(64, 1, 8, 8, generator=gen)
+        >>> total = eq.measure.equivariance_error(lambda x: x.sum((2, 3)), turns, x, generator=gen)
+        >>> total.verdict
+        'exact'
+        >>> corner = eq.measure.equivariance_error(lambda x: x[:, :, 0, 0], turns, x, generator=gen)
+        >>> corner.verdict, [e.label for e in corner.per_element]
+        ('absent', ['quarter turn', 'half turn', 'three-quarter turn'])
+    """
+    one_of(normalisation, ("norm", "variance"), "normalisation")
+    limit = positive_int(batch_size, "batch_size")
+    require(0.0 < confidence < 1.0, f"confidence must lie between 0 and 1, got {confidence}.")
+    check_inputs(symmetry, x)
+    single = count_samples(x) == 1
+    require(not (single and normalisation == "variance"), 'normalisation="variance" needs at least two inputs.')
+    device, dtype = first_leaf(x).device, model_dtype(model, x)
+    g, exhaustive = elements_to_measure(symmetry, elements, samples, generator, device)
+    with evaluation(model), isolated_randomness(generator, device):
+        start = cast(x, dtype)
+        plain = evaluate(model, start, limit=limit, what="x")
+        symmetry.output.check(plain)
+        again = squared_difference(evaluate(model, start, limit=limit, what="x"), plain)
+        sums = _measure(model, symmetry, x, plain, g, dtype, limit, generator, normalisation)
+        errors = ratio(sums.difference, sums.unit)
+        unit = float(sums.unit.mean())
+        resampling = (float(again.mean()) / unit) ** 0.5 if unit > 0 else 0.0
+        floor, method = rounding_floor(
+            model,
+            symmetry,
+            x,
+            symmetry.group.take(g, errors.argsort(descending=True).to(device)),
+            dtype=dtype,
+            unit=unit,
+            stochastic=resampling > _STOCHASTIC * torch.finfo(dtype).eps,
+            limit=limit,
+        )
+        grid = grid_floor(model, symmetry, x, plain, g, dtype=dtype, unit=unit, limit=limit)
+    interval = ratio_interval(
+        sums.difference, sums.unit, confidence=confidence, generator=generator, resample_rows=not exhaustive
+    )
+    chance = None if single else float(ratio(sums.unrelated, sums.unit).mean())
+    mean, maximum = float(errors.mean()), float(errors.max())
+    return EquivarianceError(
+        mean=mean,
+        interval=interval,
+        maximum=maximum,
+        per_element=_label(symmetry, g, errors),
+        floor=floor,
+        floor_method=method,
+        interpolation_floor=grid,
+        resampling=resampling,
+        chance=chance,
+        variation=None if single else _variation(plain),
+        verdict=_verdict(mean, maximum, floor, chance),
+        exhaustive=exhaustive,
+        inputs=count_samples(x),
+        confidence=confidence,
+        normalisation=normalisation,
+        dtype=str(dtype).removeprefix("torch."),
+        invariance=symmetry.is_invariance,
+    )
+
+
+def elements_to_measure(
+    symmetry: Symmetry,
+    elements: Element | None,
+    samples: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> tuple[Element, bool]:
+    """The given elements, checked, or all, or `samples` drawn ones; and whether the choice is not random."""
+    group = symmetry.group
+    if elements is None:
+        return choose_elements(group, positive_int(samples, "samples"), generator, device)
+    batch = group.batch_shape(elements)
+    require(
+        len(batch) == 1 and batch[0] > 0,
+        f"elements must hold at least one element of {group}, batch shape (G,); got batch shape {tuple(batch)}.",
+    )
+    group.validate(elements)
+    return group.to(elements, device=device), True
+
+
+def _measure(
+    model: Model,
+    symmetry: Symmetry,
+    x: Data,
+    plain: Data,
+    g: Element,
+    dtype: torch.dtype,
+    limit: int,
+    generator: torch.Generator | None,
+    normalisation: str,
+) -> _Sums:
+    """All squared norms, one evaluation of the model an element."""
+    (count,) = symmetry.group.batch_shape(g)
+    partner = _partners(count_samples(x), generator).to(first_leaf(plain).device)
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
+    before = plain
+    for i in range(count):
+        element = symmetry.group.take(g, i)
+        moved = _evaluate_moved(model, symmetry, element, x, dtype, limit)
+        target = symmetry.act_output(element, plain)
+        difference = squared_difference(moved, target)
+        if normalisation == "variance":
+            # Two independent transformed inputs differ by twice the variance, on average.
+            unit = squared_difference(moved, take(before, partner))
+        else:
+            unit = squared(target)
+            unit = unit if float(unit.sum()) > 0 else squared(moved)
+        rows.append((difference, unit, squared_difference(moved, take(target, partner))))
+        before = moved
+    difference, unit, unrelated = (torch.stack(column).cpu() for column in zip(*rows, strict=True))
+    return _Sums(difference, unit, unrelated)
+
+
+def _evaluate_moved(model: Model, symmetry: Symmetry, g: Element, x: Data, dtype: torch.dtype, limit: int) -> Data:
+    """`f(g x)`, batch by batch, so that the transformed inputs never lie in memory all at once."""
+    what = f"x moved by {describe(symmetry.group, g)!r}"
+    parts = []
+    for start in range(0, count_samples(x), limit):
+        piece = move_input(symmetry, g, take(x, slice(start, start + limit)), dtype)
+        parts.append(evaluate(model, piece, limit=limit, what=what))
+    return join(parts)
+
+
+def _partners(size: int, generator: torch.Generator | None) -> Tensor:
+    """Another input for every input: the next one on a random cycle."""
+    device = torch.device("cpu") if generator is None else generator.device
+    cycle = torch.randperm(size, generator=generator, device=device).cpu()
+    partner = torch.empty_like(cycle)
+    partner[cycle] = cycle.roll(-1)
+    return partner
+
+
+def _variation(y: Data) -> float:
+    """`|f - mean f| / |f|`."""
+    centred = tuple(leaf - leaf.mean(0, keepdim=True) for leaf in leaves(y))
+    return float(ratio(squared(centred), squared(y)))
+
+
+def _verdict(mean: float, maximum: float, floor: float, chance: float | None) -> Verdict:
+    if maximum <= ROUNDING_MARGIN * floor:
+        return "exact"
+    # Without a second input, take unrelated outputs to be as far apart as centred ones: sqrt(2).
+    level = 2**0.5 if chance is None else chance
+    return "absent" if mean >= ABSENT_SHARE * level else "approximate"
+
+
+def _label(symmetry: Symmetry, g: Element, errors: Tensor) -> tuple[ElementError, ...]:
+    group = symmetry.group
+    found = []
+    for i, error in enumerate(errors.tolist()):
+        element = group.take(g, i)
+        found.append(ElementError(describe(group, element), error, element))
+    return tuple(found)
