@@ -204,5 +204,3 @@ class Group(ABC):
 
     def __repr__(self) -> str:
         return self.name
-
-
