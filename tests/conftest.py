@@ -1,25 +1,9 @@
-"""One thread, fixed seeds, two dtypes: what every test may rely on."""
+"""What every test may ask for."""
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("MPLBACKEND", "Agg")
-
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
-
-torch.set_num_threads(1)
-settings.register_profile(
-    "equilearn",
-    derandomize=True,
-    deadline=None,
-    max_examples=25,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("equilearn")
 
 
 @pytest.fixture
