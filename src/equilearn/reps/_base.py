@@ -66,7 +66,7 @@ class Rep(ABC):
         """The direct sum that this is: `(multiplicity, summand)` in the order of coordinates."""
         return ((1, self),)
 
-    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "... dim"]:
         """`rho(g) v`, one element a vector; batch shapes broadcast. O(dim^2), or O(dim) for a
         permutation representation. The result has the dtype and device of `v`."""
         g = self.group.to(g, device=v.device)
