@@ -31,7 +31,8 @@ def _check_form(group: Group, g: Element) -> None:
     if isinstance(group, Product):
         if not isinstance(g, tuple) or len(g) != len(group.factors):
             raise InputTypeError(
-                f"An element of {group} is a tuple of {len(group.factors)} elements, one of each factor; got {_kind(g)}."
+                f"An element of {group} is a tuple of {len(group.factors)} elements, one of each factor; "
+                f"got {_kind(g)}."
             )
         for factor, part in zip(group.factors, g, strict=True):
             _check_form(factor, part)

@@ -85,7 +85,7 @@ def geometry(group: Group) -> Geometry:
     require(len(dimensions) <= 1, f"The factors of {group} act on spaces of different dimensions {sorted(dimensions)}.")
     require(len(permuting) <= 1, f"Two factors of {group} permute the points, so they do not commute.")
     found = Geometry(tuple(affine), permuting[0] if permuting else None)
-    if len(affine) > 1:
+    if len(affine) > 1 and isinstance(group, Product):
         _require_commuting(group, found)
     return found
 
@@ -137,7 +137,7 @@ def _only(at: int, sample: tuple[Element, ...], identity: tuple[Element, ...]) -
     return tuple(s if k == at else e for k, (s, e) in enumerate(zip(sample, identity, strict=True)))
 
 
-def _homogeneous(found: Geometry, g: Element, dimension: int) -> Float[Tensor, "*batch d+1 d+1"]:
+def _homogeneous(found: Geometry, g: Element, dimension: int) -> Float[Tensor, "*batch e e"]:
     """The affine map as one matrix, so that composing is multiplying."""
     matrix, shift = found.parts(g, dimension)
     batch = () if matrix is None else matrix.shape[:-2]

@@ -67,7 +67,7 @@ class ImageAction(Action):
         matrix, _ = self._geometry.parts(self.group.generators(), 2)
         if count == 0 or matrix is None:
             return True, True
-        square, rectangle = (bool(_on_grid(matrix, None, *shape, _ON_GRID).all()) for shape in ((2, 2), (2, 3)))
+        square, rectangle = (bool(_on_grid(matrix, None, 2, width, _ON_GRID).all()) for width in (2, 3))
         return square, rectangle
 
     def __call__(self, g: Element, x: Data) -> Data:
@@ -79,7 +79,7 @@ class ImageAction(Action):
         matrix, shift = self._inverse_map(g, x)
         if self.is_exact(x):
             return _gather(x, _pixel_index(matrix, shift, x.shape[-2], x.shape[-1]), one_each)
-        exact = _on_grid(matrix, shift, *x.shape[-2:], self._tolerance(g)) & self._keeps_pixels(shift)
+        exact = _on_grid(matrix, shift, x.shape[-2], x.shape[-1], self._tolerance(g)) & self._keeps_pixels(shift)
         if bool(exact.all()):
             return _gather(x, _pixel_index(matrix, shift, x.shape[-2], x.shape[-1]), one_each)
         moved = self._interpolate(matrix, shift, x)
@@ -179,7 +179,7 @@ def _plane(group: Group) -> Geometry:
     return found
 
 
-def _pixel_centres(height: int, width: int, device: torch.device) -> Float[Tensor, "H*W 2"]:
+def _pixel_centres(height: int, width: int, device: torch.device) -> Float[Tensor, "pixels 2"]:
     """Plane coordinates of the pixels in reading order, float64."""
     right = torch.arange(width, dtype=torch.float64, device=device) - (width - 1) / 2
     up = (height - 1) / 2 - torch.arange(height, dtype=torch.float64, device=device)
@@ -199,7 +199,7 @@ def _on_grid(matrix: Tensor, shift: Tensor | None, height: int, width: int, tole
     return fits
 
 
-def _pixel_index(matrix: Tensor, shift: Tensor | None, height: int, width: int) -> Int[Tensor, "*batch H*W"]:
+def _pixel_index(matrix: Tensor, shift: Tensor | None, height: int, width: int) -> Int[Tensor, "*batch pixels"]:
     """For every pixel, the index of the pixel that it is read from; whole shifts wrap round."""
     where = _pixel_centres(height, width, matrix.device) @ matrix.round().mT
     if shift is not None:
@@ -209,7 +209,7 @@ def _pixel_index(matrix: Tensor, shift: Tensor | None, height: int, width: int) 
     return row * width + column
 
 
-def _gather(x: Tensor, index: Int[Tensor, "*batch H*W"], one_each: bool) -> Tensor:
+def _gather(x: Tensor, index: Int[Tensor, "*batch pixels"], one_each: bool) -> Tensor:
     flat = x.flatten(-2)
     if one_each:
         moved = torch.gather(flat, -1, index.unsqueeze(1).expand(-1, flat.shape[1], -1))

@@ -48,6 +48,15 @@ class PointAction(Action):
         if not x.is_floating_point():
             raise InputTypeError(f"{self} needs floating-point coordinates, got {x.dtype}. Convert with x.float().")
 
+    @property
+    def permutes(self) -> bool:
+        """Whether the group permutes the points."""
+        return self._geometry.permuting is not None
+
+    def permute(self, g: Element, x: Tensor) -> Tensor:
+        """The permutation part alone, on axis 1 of data `(B, N, ...)` of any kind."""
+        return x if self._geometry.permuting is None else _permute(self._geometry.permuting, g, x)
+
     def _dimension(self, x: Tensor) -> int:
         found = self._geometry.dimension
         return (x.shape[-1] - self.scalars) // (1 + self.vectors) if found is None else found
@@ -96,6 +105,15 @@ class SetAction(Action):
     @property
     def name(self) -> str:
         return f"sets({self.count})"
+
+    @property
+    def permutes(self) -> bool:
+        """Whether the group permutes the points: always."""
+        return True
+
+    def permute(self, g: Element, x: Tensor) -> Tensor:
+        """The same as acting; shared with clouds of points."""
+        return _permute(self._permuting, g, x)
 
     def check(self, x: Data) -> None:
         _require_cloud(x, "sets", self.count, least=2)

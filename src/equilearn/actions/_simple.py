@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,8 @@ class VectorAction(Action):
         need = f"a multiple of {dim}" if self.copies is None else f"{self.copies * dim}"
         require(
             fits,
-            f"{self.name} acts on the last axis, of length {need}, of data (B, ..., {need}); got shape {tuple(x.shape)}.",
+            f"{self.name} acts on the last axis, of length {need}, of data (B, ..., {need}); "
+            f"got shape {tuple(x.shape)}.",
         )
         require(
             x.is_floating_point() or x.is_complex() or self.rep.is_permutation,
@@ -164,6 +167,10 @@ def vectors(rep: Rep, copies: int | None = 1) -> Action:
     return VectorAction(rep, copies)
 
 
+@overload
+def combine(*actions: Action) -> Action: ...
+@overload
+def combine(*actions: Action | Unbound) -> Action | Unbound: ...
 def combine(*actions: Action | Unbound) -> Action | Unbound:
     """An action on tuples: the first part moves by the first action, and so on.
 

@@ -3,12 +3,19 @@
 from equilearn.measure._error import equivariance_error
 from equilearn.measure._floor import interpolation_floor
 from equilearn.measure._labels import describe
+from equilearn.measure._layers import LayerError, layer_errors
+from equilearn.measure._lie import GeneratorError, LieDerivativeError, lie_derivative_error
 from equilearn.measure._results import ElementError, EquivarianceError
 
 __all__ = [
     "ElementError",
     "EquivarianceError",
+    "GeneratorError",
+    "LayerError",
+    "LieDerivativeError",
     "describe",
     "equivariance_error",
     "interpolation_floor",
+    "layer_errors",
+    "lie_derivative_error",
 ]

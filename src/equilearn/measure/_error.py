@@ -80,10 +80,10 @@ def equivariance_error(
     The *verdict* is "exact" where the largest `e(g)` is at most 10 noise floors; else "absent" where the
     mean is at least half of what outputs of *unrelated* inputs would give (`chance`); else "approximate".
 
-    *Floors*: `floor` is the difference that rounding makes: the outputs on `g x` against those of a
-    float64 copy of the model (`floor_method` says what was done where no copy can be made). `interpolation_floor`, for grids: how much the outputs change when the inputs go there and
-    back, `f(g^-1 (g x))` against `f(x)`, together with the same for an interpolated output action.
-    `resampling`: two calls on the same inputs.
+    *Floors*: `floor` is the difference that rounding makes: the outputs on `g x` against those of a float64
+    copy of the model (`floor_method` says what was done where no copy can be made). `interpolation_floor`,
+    for grids: how much the outputs change when the inputs go there and back, `f(g^-1 (g x))` against `f(x)`,
+    together with the same for an interpolated output action. `resampling`: two calls on the same inputs.
 
     Args:
         model: any module or callable on `x`, batch first; outputs a tensor or a tuple of tensors.
