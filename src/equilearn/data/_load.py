@@ -1,0 +1,121 @@
+"""`load`: one name for every source of data."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equilearn._check import InputError, require
+from equilearn.data._arrays import from_arrays
+from equilearn.data._builtin import digits, minkowski
+from equilearn.data._csv import read_csv
+from equilearn.data._function import is_function, task_from_function
+from equilearn.data._idx import is_idx, read_idx_task
+from equilearn.data._npz import read_npz
+from equilearn.data._task import Task
+from equilearn.io import existing_file
+from equilearn.symmetry import Symmetry
+
+BUILT_IN = {"digits": digits, "minkowski": minkowski}
+
+MAX_BYTES = 2**33
+"""What a file may unpack to unless `max_bytes` says otherwise: 8 GiB."""
+
+IDX_TEST_FRACTION = 0.5
+"""Share held out of IDX images that come without a test set, as the 10,000 test digits of MNIST."""
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    kind: str | None = None,
+    test_fraction: float | None = None,
+    seed: int = 0,
+    images: bool | None = None,
+    symmetry: Symmetry | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Task:
+    """A task from wherever the data are.
+
+    Args:
+        source: one of
+
+            * `"digits"` or `"minkowski"`, built in;
+            * an `.npz` file with `x`, `y` and perhaps `x_test`, `y_test` (never unpickled);
+            * a `.csv` or `.tsv` file with a header line and a `target`;
+            * an IDX file of images with its labels beside it, gzipped or not, or their folder;
+            * `package.module:function`, which is called without arguments and returns a `Task`.
+        target: for a table: the column to predict, or several with commas between.
+        kind: `"classification"` or `"regression"`, where `from_arrays` would guess wrong.
+        test_fraction: share held out where the source has no test split; default 0.2, and 0.5
+            for IDX images.
+        seed: of that split.
+        images: whether inputs are images, where `from_arrays` would guess wrong.
+        symmetry: the suspected symmetry, kept in the task.
+        max_bytes: refuse files that unpack to more.
+
+    Raises:
+        InputError: nothing there (near names are listed), or data that cannot be used: says why.
+
+    Example:
+        >>> load("digits").x_train.shape
+        torch.Size([1200, 1, 8, 8])
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if text in BUILT_IN and not path.exists():
+        task = BUILT_IN[text](seed=seed)
+    elif is_function(text) and not path.exists():
+        task = task_from_function(text)
+    else:
+        options = {"kind": kind, "seed": seed, "images": images, "test_fraction": test_fraction}
+        return from_arrays(**_arrays(path, target, max_bytes, options), symmetry=symmetry)
+    require(target is None, f"target={target!r} names a column of a table, but {text!r} is not a table.")
+    require(kind in (None, task.kind), f"{text} is a {task.kind}, not a {kind}.")
+    return task if symmetry is None else replace(task, symmetry=symmetry)
+
+
+def _arrays(path: Path, target: str | None, max_bytes: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for `from_arrays` from a file or folder."""
+    suffix = path.suffix.lower()
+    named = {**options, "name": path.stem or path.name}
+    if suffix in (".csv", ".tsv"):
+        x, y = read_csv(existing_file(path), target)
+        return {**named, "x": x, "y": y, "images": False, "about": f"{len(x):,} lines of {path.name}"}
+    require(target is None, f"target={target!r} names a column of a table, but {path} is not a .csv or .tsv file.")
+    if suffix == ".npz":
+        arrays: dict[str, np.ndarray] = read_npz(existing_file(path), max_bytes)
+        return {**named, **arrays, "about": f"{len(arrays['x']):,} samples of {path.name}"}
+    if path.is_dir() or is_idx(path):
+        if not path.is_dir():
+            existing_file(path)
+        arrays = read_idx_task(path, max_bytes)
+        if named["test_fraction"] is None:
+            named["test_fraction"] = IDX_TEST_FRACTION
+        about = f"{len(arrays['x']):,} images of {path.name}"
+        return {**named, "kind": "classification", "images": True, **arrays, "about": about} | _kind(options)
+    raise InputError(_unknown(path))
+
+
+def _kind(options: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": options["kind"]} if options["kind"] else {}
+
+
+def _unknown(path: Path) -> str:
+    forms = (
+        f"Data are {', '.join(BUILT_IN)} (built in), an .npz, .csv or .tsv file, IDX images "
+        "(train-images-idx3-ubyte.gz or their folder), or package.module:function."
+    )
+    if path.is_file():
+        return f"{path} is not of a kind that is read here. {forms}"
+    folder = path.parent if path.parent.is_dir() else None
+    names = [*BUILT_IN, *([str(path.parent / entry.name) for entry in folder.iterdir()] if folder else [])]
+    near = difflib.get_close_matches(str(path), names, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"There is no {str(path)!r}.{hint} {forms}"
