@@ -32,23 +32,19 @@ def run(
     from equilearn.advisor import advise_task, symmetry_from_names
 
     groups.parse(group)  # a wrong name is found before the data are read
+    sizes, strategies = whole_numbers(options.pop("sizes"), "--sizes"), words(options.pop("strategies"))
     task = data.load(source, **{key: value for key, value in loading.items() if value is not None})
     symmetry = symmetry_from_names(group, task, **names)
-    folder = output_folder(out, "advise", Path(source).stem, group)
-    with progress_bar("training") as progress:
+    with output_folder(out, "advise", Path(source).stem, group) as folder, progress_bar("training") as progress:
         advice = advise_task(
             task,
             symmetry,
-            sizes=whole_numbers(options["sizes"], "--sizes"),
-            seeds=options["seeds"],
-            preset=options["preset"],
-            strategies=words(options["strategies"]),
-            model=options["model"],
-            workers=options["workers"],
-            seed=options["seed"],
+            sizes=sizes,
+            strategies=strategies,
             out=folder,
             command=command_line(),
             progress=progress,
+            **options,
         )
     io.write_json(folder / "summary.json", advice.summary)
     advice.report(folder / "report.html")

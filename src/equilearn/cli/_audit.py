@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,34 +39,32 @@ def run(
     start = time.perf_counter()
     positive_int(samples, "--samples")
     positive_int(inputs, "--inputs")
-    folder = None if out is None else output_folder(out)
-    x, symmetry = audited_data(source, group, names, loading)
-    loaded = load_model(model)
-    x = like_model(pick(x, inputs, seed), loaded)
-    measured = examine(loaded, x, symmetry, samples, seed)
-    summary = io.as_json(
-        {
-            "kind": "audit",
-            "equilearn": __version__,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "command": command_line(),
-            "model": model,
-            "data": source,
-            "group": str(symmetry.group),
-            "symmetry": {"group": str(symmetry.group), "input": symmetry.input.name, "output": symmetry.output.name},
-            "seed": seed,
-            "environment": environment(),
-            **measured,
-            "total_seconds": time.perf_counter() - start,
-        }
-    )
-    if folder is not None:
-        io.write_json(folder / "summary.json", summary)
-        write_report(summary, folder / "report.html")
+    with nullcontext() if out is None else output_folder(out):
+        x, symmetry = audited_data(source, group, names, loading)
+        loaded = load_model(model)
+        measured = examine(loaded, like_model(pick(x, inputs, seed), loaded), symmetry, samples, seed)
+    summary = {
+        "kind": "audit",
+        "equilearn": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command_line(),
+        "model": model,
+        "data": source,
+        "group": str(symmetry.group),
+        "symmetry": {"group": str(symmetry.group), "input": symmetry.input.name, "output": symmetry.output.name},
+        "seed": seed,
+        "environment": environment(),
+        **measured,
+        "total_seconds": time.perf_counter() - start,
+    }
+    summary = io.as_json(summary)
+    if out is not None:
+        io.write_json(out / "summary.json", summary)
+        write_report(summary, out / "report.html")
     if as_json:
         print_json(summary)
     else:
-        show(summary, folder)
+        show(summary, out)
 
 
 def audited_data(
@@ -138,7 +137,9 @@ def show(summary: dict[str, Any], folder: Path | None, most: int = 20) -> None:
     title = "equivariance error by group element, worst first"
     if len(elements) > most:
         title += f" ({most} of {len(elements)})"
-    show_table(title, ["element", "error"], [[e["label"], f"{e['error']:.2g}"] for e in elements[:most]], figures=True)
+    show_table(
+        title, ["element", "error"], [[e["element"], f"{e['error']:.2g}"] for e in elements[:most]], figures=True
+    )
     if summary["layers"]:
         rows = [[layer["layer"], f"{layer['error']:.2g}"] for layer in summary["layers"]]
         show_table("\nby layer, in the order of the model", ["layer", "error"], rows, figures=True)

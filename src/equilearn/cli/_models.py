@@ -63,7 +63,9 @@ def _made(found: Any, source: str) -> Any:
 
 
 def like_model(x: Data, model: Model) -> Data:
-    """`x` in the precision and on the device of a torch model's weights; as it is for any other."""
+    """`x` in the precision that the model computes in, and on its device; as it is where that is not known."""
+    if isinstance(model, OnnxModel):
+        return map_data(lambda t: t.to(model.dtype) if t.is_floating_point() else t, x)
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if weight is None or not weight.is_floating_point():
         return x
@@ -91,6 +93,13 @@ class OnnxModel:
             require(
                 given.type in ONNX_TYPES, f"Input {given.name!r} of {path} is a {given.type}, which is not supported."
             )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the first floating-point input."""
+        found = (np.dtype(ONNX_TYPES[given.type]) for given in self._inputs)
+        first = next((dtype for dtype in found if dtype.kind == "f"), np.dtype(np.float32))
+        return torch.from_numpy(np.zeros(0, first)).dtype
 
     def __call__(self, x: Data) -> Data:
         """The model's outputs: a tensor, or a tuple where it has several; dtype as the model gives."""

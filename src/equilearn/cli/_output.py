@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,28 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def output_folder(out: Path | None, *default: str) -> Path:
+@contextmanager
+def output_folder(out: Path | None, *default: str) -> Iterator[Path]:
     """The folder to write to, made and tried now, so that no work is done for nothing.
+
+    Where bad input ends the work before anything was written, it is gone again.
 
     Raises:
         InputError: where it cannot be written to.
     """
+    from equilearn._check import InputError
     from equilearn.io import writable_folder
 
-    return writable_folder(out or Path("-".join(["equilearn", *(re.sub(r"[^\w.]+", "_", part) for part in default)])))
+    folder = out or Path("-".join(["equilearn", *(re.sub(r"[^\w.]+", "_", part) for part in default)]))
+    existed = folder.exists()
+    writable_folder(folder)
+    try:
+        yield folder
+    except InputError:
+        if not existed:
+            with suppress(OSError):  # not empty: what is there may be wanted
+                folder.rmdir()
+        raise
 
 
 def print_json(value: Any) -> None:

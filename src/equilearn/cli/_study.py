@@ -43,8 +43,7 @@ def run(
 
     chosen = studies.get(name)
     values = typed_settings(settings, chosen.defaults, name)
-    folder = output_folder(out, "study", name)
-    with progress_bar(name) as progress:
+    with output_folder(out, "study", name) as folder, progress_bar(name) as progress:
         summary = studies.run_study(
             name,
             preset=preset,

@@ -1,0 +1,367 @@
+"""The command line: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from equilearn import cli
+from equilearn._check import InputError
+from equilearn.cli import _doctor, _output, _study
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder; modules imported from it are forgotten again."""
+    monkeypatch.chdir(tmp_path)
+    known, path = set(sys.modules), list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - known:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def squares(path: Path, count: int = 40) -> Path:
+    """Small images in two classes: a bright row above or below."""
+    rng = np.random.default_rng(0)
+    y = np.arange(count) % 2
+    x = 0.1 * rng.random((count, 1, 6, 6))
+    x[np.arange(count), 0, np.where(y == 0, 1, 4)] += 1
+    np.savez(path, x=x.astype(np.float32), y=y)
+    return path
+
+
+MODELS = """
+import torch
+
+def plain():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+
+def mean():
+    return lambda x: x.mean((1, 2, 3))[:, None]
+
+def nothing():
+    return 3
+
+def needy(size):
+    return torch.nn.Linear(size, 1)
+"""
+
+
+@pytest.fixture
+def models(folder: Path) -> str:
+    (folder / "cli_test_models.py").write_text(MODELS)
+    return "cli_test_models"
+
+
+# --- help, version, doctor ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["advise"], ["audit"], ["study"], ["study", "run"], ["report"], ["doctor"]])
+def test_help_teaches_by_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Usage: equilearn" in out
+    if command != ["study"]:
+        assert f"equilearn {' '.join(command)}".strip() in out.split("Usage:")[1].split("\n", 1)[1]
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys\nfrom equilearn.cli import main\nassert main(['--help']) == 0\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_module_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "equilearn", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("equilearn 0")
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["machine"]["torch_threads"] == torch.get_num_threads()
+    for name, extra in found["extras"].items():
+        assert bool(extra["missing"]) == (f"equilearn[{name}]" in extra["install"])
+    assert cli.main(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out
+
+
+def test_doctor_knows_what_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def bare(requirements: list[str]) -> tuple[str, ...]:
+        return tuple(r.split(">=")[0] for r in requirements)
+
+    assert bare(project["dependencies"]) == _doctor.CORE
+    assert {k: bare(v) for k, v in project["optional-dependencies"].items()} == {
+        k: packages for k, (packages, _) in _doctor.EXTRAS.items()
+    }
+
+
+def test_constraints_fit_the_ranges() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    declared = [*project["dependencies"], *(r for group in project["optional-dependencies"].values() for r in group)]
+    ranges = {(r := Requirement(text)).name: r.specifier for text in declared}
+    assert set(pinned) <= set(ranges)
+    assert all(version in ranges[name] for name, version in pinned.items())
+    assert {Requirement(text).name for text in project["dependencies"]} <= set(pinned)
+
+
+# --- bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["advise", "digits", "--group", "Q44x"], "Q44x"),
+        (["advise", "digits", "--group", "C4", "--sizes", "50,many"], "--sizes takes whole numbers"),
+        (["advise", "digits", "--group", "C4", "--strategies", "avarage"], "average"),
+        (["advise", "digits", "--group", "C4", "--preset", "quik"], "quick"),
+        (["advise", "digits", "--group", "C4", "--action", "imagse"], "images"),
+        (["advise", "nowhere.npz", "--group", "C4"], "nowhere.npz"),
+        (["advise", "digits", "--group", "S5"], "S5"),
+        (["audit", "model.pt", "digits", "--group", "C4"], "package.module:function"),
+        (["audit", "model.onnx", "digits", "--group", "C4"], "model.onnx"),
+        (["audit", "no_such_module:build", "digits", "--group", "C4"], "no_such_module"),
+        (["study", "run", "avraging"], "averaging"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_2(
+    arguments: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+    written = [p for p in folder.rglob("*") if p.is_file()]
+    assert not written, f"half-written: {written}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["advise"], ["advise", "digits"], ["frob"], ["advise", "digits", "--froup", "C4"]]
+)
+def test_misuse_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert "Usage" in capsys.readouterr().err
+
+
+def test_unwritable_folder_is_said_before_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "taken").write_text("a file where a folder is needed")
+    assert cli.main(["advise", "digits", "--group", "C4", "--out", "taken/here"]) == 2
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(_: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_doctor, "run", stop)
+    assert cli.main(["doctor"]) == 130
+    assert "run the same command to resume" in capsys.readouterr().err
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bool) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(_doctor, "run", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["doctor"])
+
+
+# --- advise, report -----------------------------------------------------------------------
+
+
+def advise(folder: Path, *more: str) -> list[str]:
+    data = squares(folder / "squares.npz")
+    options = ["--sizes", "8", "--seeds", "1", "--strategies", "plain,average", "--workers", "1", "--out", "out"]
+    return ["advise", str(data), "--group", "C4", *options, *more]
+
+
+def test_advise_writes_report_summary_and_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(advise(folder, "--json")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    summary = json.loads((folder / "out/summary.json").read_text())
+    assert printed == summary
+    assert summary["kind"] == "advise"
+    assert {row["strategy"] for row in summary["rows"]} == {"plain", "average"}
+    needed = {
+        "strategy",
+        "train_size",
+        "seed",
+        "score",
+        "score_transformed",
+        "equivariance_error",
+        "seconds",
+        "parameters",
+    }
+    assert all(needed <= set(row) for row in summary["rows"])
+    needed = {"strategy", "reasons", "if_deployed_as_is", "if_deployed_transformed", "confidence"}
+    assert needed <= set(summary["recommendation"])
+
+    # Again: nothing is trained twice, and people get sentences and a table.
+    assert cli.main(advise(folder)) == 0
+    out = capsys.readouterr().out
+    assert "average" in out
+    assert "report.html" in out
+    again = json.loads((folder / "out/summary.json").read_text())
+    assert again["rows"] == summary["rows"]
+
+    # The report is a function of the store.
+    page = (folder / "out/report.html").read_text()
+    (folder / "out/report.html").unlink()
+    assert cli.main(["report", "out"]) == 0
+    assert (folder / "out/report.html").read_text() == page
+
+    # Another task does not mix into it.
+    assert cli.main([*advise(folder)[:3], "C2", *advise(folder)[4:]]) == 2
+    assert "another" in capsys.readouterr().err.lower()
+
+
+# --- audit --------------------------------------------------------------------------------
+
+
+def test_audit_tells_plain_from_invariant(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(squares(folder / "squares.npz"))
+    assert cli.main(["audit", f"{models}:mean", data, "--group", "C4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "exact"
+    assert cli.main(["audit", f"{models}:plain", data, "--group", "C4", "--out", "audit"]) == 0
+    out = capsys.readouterr().out
+    assert "verdict:" in out
+    summary = json.loads((folder / "audit/summary.json").read_text())
+    assert summary["verdict"] != "exact"
+    assert len(summary["error"]["per_element"]) == 3
+    assert summary["layers"]
+    assert (folder / "audit/report.html").exists()
+    page = (folder / "audit/report.html").read_text()
+    assert cli.main(["report", "audit"]) == 0
+    assert (folder / "audit/report.html").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothing", "returned a int"), ("needy", "without arguments"), ("absent", "absent")]
+)
+def test_audit_of_no_model(
+    name: str, message: str, folder: Path, models: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(squares(folder / "squares.npz"))
+    assert cli.main(["audit", f"{models}:{name}", data, "--group", "C4"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_audit_of_a_model_for_other_shapes(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", f"{models}:plain", "digits", "--group", "C4"]) == 2
+    assert "The model fails on two of the inputs" in capsys.readouterr().err
+
+
+def onnx_model(path: Path, *, batch: int | None = None, invariant: bool = True) -> Path:
+    """Mean over the pixels, or the first row of them, for images of 1 x 6 x 6."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    given = helper.make_tensor_value_info("x", kind, [batch or "batch", 1, 6, 6])
+    if invariant:
+        result = helper.make_tensor_value_info("y", kind, [batch or "batch", 1, 1, 1])
+        nodes = [helper.make_node("ReduceMean", ["x", "axes"], ["y"])]
+        constants = [helper.make_tensor("axes", onnx.TensorProto.INT64, [2], [2, 3])]
+    else:
+        result = helper.make_tensor_value_info("y", kind, [batch or "batch", 1, 6])
+        nodes = [helper.make_node("Gather", ["x", "row"], ["y"], axis=2)]
+        constants = [helper.make_tensor("row", onnx.TensorProto.INT64, [], [1])]
+    graph = helper.make_graph(nodes, "test", [given], [result], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("batch", [None, 16])
+@pytest.mark.parametrize("invariant", [True, False])
+def test_audit_of_onnx(batch: int | None, invariant: bool, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    model = str(onnx_model(folder / "model.onnx", batch=batch, invariant=invariant))
+    data = str(squares(folder / "squares.npz"))
+    assert cli.main(["audit", model, data, "--group", "C4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"] == "exact") == invariant
+    assert found["error"]["dtype"] == "float32"
+    assert cli.main(["audit", model, "digits", "--group", "C4"]) == 2
+    assert "(batch, 1, 6, 6), but the data have" in capsys.readouterr().err
+
+
+def test_audit_of_a_file_that_is_no_onnx(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    (folder / "model.onnx").write_bytes(b"\x08\x09 cut short")
+    data = str(squares(folder / "squares.npz"))
+    assert cli.main(["audit", "model.onnx", data, "--group", "C4"]) == 2
+    assert "cannot be read as an ONNX model" in capsys.readouterr().err
+
+
+# --- study --------------------------------------------------------------------------------
+
+
+def test_study_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["study", "list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "averaging" in [s["name"] for s in found]
+    assert cli.main(["study", "list"]) == 0
+    assert "averaging" in capsys.readouterr().out
+
+
+def test_settings_take_the_type_of_their_default() -> None:
+    defaults = {"repeats": 10, "rate": 0.1, "sizes": (1, 2), "exact": True, "name": "a"}
+    given = ["repeats=3", "rate=1", "sizes=4,5,6", "exact=false", "name=b=c"]
+    found = _study.typed_settings(given, defaults, "demo")
+    assert found == {"repeats": 3, "rate": 1.0, "sizes": (4, 5, 6), "exact": False, "name": "b=c"}
+    for wrong, message in (
+        ("repeats=2.5", "whole number"),
+        ("reapets=2", "Did you mean 'repeats'"),
+        ("repeats", "key=value"),
+        ("exact=perhaps", "perhaps"),
+    ):
+        with pytest.raises(InputError, match=message):
+            _study.typed_settings([wrong], defaults, "demo")
+
+
+def test_strict_fails_where_a_claim_does_not_hold(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from equilearn import studies
+
+    claim = {"name": "a", "statement": "a figure is small", "value": 2.0, "bound": 1.0, "held": False}
+    summary = {"kind": "study", "study": {"name": "averaging", "title": "t"}, "rows": [], "claims": [claim]}
+    monkeypatch.setattr(studies, "run_study", lambda *_, **__: summary)
+    assert cli.main(["study", "run", "averaging", "--out", "out"]) == 0
+    assert "NOT HELD" in capsys.readouterr().out
+    assert cli.main(["study", "run", "averaging", "--out", "out", "--strict"]) == 3
+
+
+# --- small parts --------------------------------------------------------------------------
+
+
+def test_durations() -> None:
+    assert [_output.duration(s) for s in (-1, 3.2, 75, 7200)] == ["0 s", "3 s", "1 min 15 s", "2 h 00 min"]
+
+
+def test_plain_progress_is_sparse(capsys: pytest.CaptureFixture[str]) -> None:
+    note = _output._plain_progress("training", every=1000.0)
+    for done in range(11):
+        note(done, 10, 5.0)
+    assert capsys.readouterr().err == "training: 10 of 10\n"
