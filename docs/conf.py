@@ -27,22 +27,37 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+napoleon_custom_sections = ["Cost", "Source"]
+
 LITERAL = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+EMPHASIS = re.compile(r"(?<![\w*])(\*\w[\w -]*\w\*)(?![\w*])")
 
 
 def to_restructured_text(app, what, name, obj, options, lines):
     """Docstrings are plain text with `code` in single backticks: keep the code literal, and let no `*` or `|`
-    in the words around it count as markup."""
-    text = "\n".join(lines)
-    pieces = LITERAL.split(text)
+    in the words around it count as markup, but for *emphasis*.
+    """
+    pieces = LITERAL.split("\n".join(lines))
     for i, piece in enumerate(pieces):
         if i % 2:
             pieces[i] = "``" + " ".join(piece.split()) + "``"
         elif ">>>" not in piece and "``" not in piece:
-            pieces[i] = re.sub(r"([*|])", r"\\\1", piece)
+            words = EMPHASIS.split(piece)
+            words[::2] = [re.sub(r"([*|])", r"\\\1", word) for word in words[::2]]
+            pieces[i] = "".join(words)
     lines[:] = "".join(pieces).split("\n")
+
+
+def name_aliases(app, what, name, obj, options, signature, return_annotation):
+    """Type aliases by their own name."""
+
+    def named(text):
+        return text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
+
+    return named(signature), named(return_annotation)
 
 
 def setup(app):
     # before napoleon, which listens at the default priority of 500
     app.connect("autodoc-process-docstring", to_restructured_text, priority=400)
+    app.connect("autodoc-process-signature", name_aliases)

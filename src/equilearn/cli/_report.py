@@ -28,7 +28,6 @@ def summary_of(folder: Path) -> dict[str, Any]:
         InputError: where there is neither, or no trial is done yet.
     """
     from equilearn import io
-    from equilearn.advisor import summarize
     from equilearn.studies import Store
 
     if not folder.is_dir():
@@ -36,6 +35,8 @@ def summary_of(folder: Path) -> dict[str, Any]:
     if (folder / "store.db").exists():
         with Store.open(folder / "store.db", create=False) as store:
             if store.meta.get("kind") == "advise":
+                from equilearn.advisor import summarize
+
                 summary = summarize(store)
                 if summary["recommendation"] is None:
                     raise InputError(f"No trial in {str(folder)!r} is done yet. Run the advise command again to go on.")

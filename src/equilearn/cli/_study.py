@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def run(
         raise typer.Exit(CLAIM_BROKEN)
 
 
-def typed_settings(settings: list[str], defaults: dict[str, Any], study: str) -> dict[str, Any]:
+def typed_settings(settings: list[str], defaults: Mapping[str, Any], study: str) -> dict[str, Any]:
     """`["repeats=50"]` as `{"repeats": 50}`, each value of the type of its default.
 
     Raises:
