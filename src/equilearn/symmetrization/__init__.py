@@ -1,0 +1,26 @@
+"""Symmetrization: make any model equivariant, without touching the model."""
+
+from equilearn.symmetrization._average import Average
+from equilearn.symmetrization._base import Elements, Strategy, register_strategy, strategies
+from equilearn.symmetrization._canonicalize import Canonicalize
+from equilearn.symmetrization._energies import ConvEnergy, MLPEnergy, small_energy
+from equilearn.symmetrization._frames import Frames
+from equilearn.symmetrization._symmetrized import Symmetrized, symmetrize
+
+for _build in (Average, Frames, Canonicalize):
+    register_strategy(_build.name, _build)
+
+__all__ = [
+    "Average",
+    "Canonicalize",
+    "ConvEnergy",
+    "Elements",
+    "Frames",
+    "MLPEnergy",
+    "Strategy",
+    "Symmetrized",
+    "register_strategy",
+    "small_energy",
+    "strategies",
+    "symmetrize",
+]

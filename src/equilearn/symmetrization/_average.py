@@ -1,0 +1,187 @@
+"""Averaging over a group: every element of a small finite one, random ones of the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from equilearn._check import InputError, InputTypeError, one_of, positive_int, require
+from equilearn.actions import Data, batch_size, first_leaf
+from equilearn.groups import ENUMERATION_LIMIT, SO, Element, Group, O, Product
+from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
+from equilearn.symmetrization._plane import even_orthogonal, even_rotations
+from equilearn.symmetry import Symmetry
+
+Window: TypeAlias = float | Callable[[tuple[int, ...], torch.Generator | None], Element]
+Sampling: TypeAlias = Literal["auto", "haar", "even"]
+
+DEFAULT_SAMPLES = 8
+"""Random elements per input where a group is not enumerated."""
+
+
+class Average(Strategy):
+    """The mean of `g f(g^-1 x)` over the group.
+
+    A finite group of at most `limit` elements is enumerated: the result is exact. A larger or a
+    continuous compact group is sampled from its Haar measure: unbiased, with a standard error that
+    falls as `1/sqrt(k)`. A non-compact group has no Haar *probability* measure, so that no average
+    over all of it exists; it is refused, unless a `window` says which part to average over, which
+    gives approximate symmetry near the middle of that window.
+
+    Args:
+        samples: elements per input in training: a number, `"all"`, or None for all of a finite
+            group up to `limit` and 8 otherwise.
+        eval_samples: the same in evaluation; default as in training.
+        limit: largest order that `samples=None` enumerates.
+        sampling: `"haar"`: independent draws. `"even"` (SO(2) and O(2)): evenly spaced angles
+            behind one random offset per input, which integrates every harmonic below `k` exactly
+            and so has far less variance on smooth outputs; unbiased too, but then the standard
+            error, which takes samples for independent, is only a guide and usually too large.
+            `"auto"`: even where that is possible.
+        window: for a non-compact group: a number `r` (coefficients in the Lie algebra uniform in
+            `[-r, r]`) or a function `(batch, generator) -> elements`.
+
+    Source: Haar averaging (the Reynolds operator), classical; k-sample estimate: Kim et al. 2023,
+    section 2.5. Cost: `k` evaluations of the model per input, in one batched call.
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> V = eq.reps.defining(eq.SO(3))
+        >>> clouds = eq.Symmetry(eq.SO(3), input=V)
+        >>> model = eq.symmetrize(lambda x: x[:, :1] ** 2, clouds, "average", samples=64)
+        >>> y, spread = model(torch.eye(3)[:1], generator=torch.Generator().manual_seed(0), return_std=True)
+        >>> bool((y - 1 / 3).abs() < 4 * spread)  # the mean of a squared coordinate on the sphere
+        True
+    """
+
+    name = "average"
+
+    def __init__(
+        self,
+        samples: Samples = None,
+        eval_samples: Samples = None,
+        *,
+        limit: int = 64,
+        sampling: Sampling = "auto",
+        window: Window | None = None,
+    ):
+        super().__init__()
+        for value, what in ((samples, "samples"), (eval_samples, "eval_samples")):
+            if value is not None and value != "all":
+                positive_int(value, what)
+        if window is not None and not callable(window):
+            try:
+                require(math.isfinite(window) and window > 0, f"window must be a positive number, got {window!r}.")
+            except TypeError as error:
+                raise InputTypeError(f"window must be a positive number or a function, got {window!r}.") from error
+        self.train_samples = samples
+        self.eval_samples = samples if eval_samples is None else eval_samples
+        self.limit = positive_int(limit, "limit")
+        self.sampling = one_of(sampling, ("auto", "haar", "even"), "sampling")
+        self.window = window
+
+    def check(self, symmetry: Symmetry) -> None:
+        group = symmetry.group
+        if not group.is_compact and self.window is None:
+            raise InputError(_no_haar(group))
+        if isinstance(self.window, int | float):
+            require(group.lie_dim > 0, f"{group} has no Lie algebra: give the window as a function.")
+        if self.sampling == "even":
+            require(
+                _turns(group) is not None,
+                f"Evenly spaced sampling is for SO(2) and O(2), not {group}. Use sampling='haar'.",
+            )
+        for samples in (self.train_samples, self.eval_samples):
+            if samples == "all":
+                _require_listed(group)
+
+    def is_exact(self, symmetry: Symmetry, x: Data | None = None) -> bool:
+        return self.window is None and self._count(symmetry.group, self._samples(None)) == "all"
+
+    def forward_passes(self, symmetry: Symmetry) -> int:
+        count = self._count(symmetry.group, self._samples(None))
+        return int(symmetry.group.order) if count == "all" else int(count)  # type: ignore[arg-type]
+
+    def sample(
+        self, symmetry: Symmetry, x: Data, k: Samples = None, generator: torch.Generator | None = None
+    ) -> Elements:
+        group, size, device = symmetry.group, batch_size(x), first_leaf(x).device
+        count = self._count(group, self._samples(k))
+        if count == "all":
+            listed = group.to(group.elements(), device=device)
+            order = int(group.order)  # type: ignore[arg-type]
+            return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True)
+        g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
+        return Elements(g, uniform_weight(x, int(count)))
+
+    def _count(self, group: Group, samples: Samples) -> int | Literal["all"]:
+        """The number of elements to use, `"all"` resolved where it is possible."""
+        if samples == "all":
+            _require_listed(group)
+            return "all"
+        if samples is None:
+            small = group.order is not None and group.order <= min(self.limit, ENUMERATION_LIMIT)
+            return "all" if small else DEFAULT_SAMPLES
+        return samples
+
+    def _draw(
+        self, group: Group, batch: tuple[int, int], generator: torch.Generator | None, device: torch.device
+    ) -> Element:
+        where = generator_device(generator, device)
+        if callable(self.window):
+            g = self.window(batch, generator)
+            require(group.batch_shape(g) == batch, f"window returned elements of another batch shape than {batch}.")
+            return g
+        if self.window is not None:
+            uniform = torch.rand(*batch, group.lie_dim, generator=generator, device=where, dtype=torch.float64)
+            return group.exp(self.window * (2 * uniform - 1))
+        even = _turns(group) if self.sampling in ("auto", "even") else None
+        if even is not None:
+            return even(*batch, generator, where)
+        return group.sample(batch, generator=generator, device=where)
+
+    def extra_repr(self) -> str:
+        return f"samples={self.train_samples!r}, eval_samples={self.eval_samples!r}, sampling={self.sampling!r}"
+
+
+def _require_listed(group: Group) -> None:
+    order = group.order
+    if order is None:
+        raise InputError(
+            f"{group} has infinitely many elements, so samples='all' is not possible. "
+            "Give a number, or use strategy 'frames' for an exact result from finitely many."
+        )
+    require(
+        order <= ENUMERATION_LIMIT,
+        f"{group} has {order} elements, more than the {ENUMERATION_LIMIT} that are listed. Give a number of samples.",
+    )
+
+
+def _no_haar(group: Group) -> str:
+    factors = group.factors if isinstance(group, Product) else (group,)
+    culprits = ", ".join(str(f) for f in factors if not f.is_compact)
+    return (
+        f"There is no average over {group}: {culprits} is not compact, so its Haar measure is infinite and no "
+        "uniform law exists to draw from. Use strategy 'frames' or 'canonicalize' (for E(n), SE(n), translations, "
+        "scalings and Lorentz groups they remove the transformation exactly), a layer-wise exact network "
+        "(equilearn.nn), or give window=... to average over a stated part of the group, "
+        "which makes the model approximately symmetric there."
+    )
+
+
+# --- evenly spaced elements -------------------------------------------------------------------
+
+Draw: TypeAlias = Callable[[int, int, "torch.Generator | None", torch.device], Tensor]
+
+
+def _turns(group: Group) -> Draw | None:
+    """How to draw evenly spaced elements of a group of plane rotations; None for other groups."""
+    if group == SO(2):
+        return even_rotations
+    if group == O(2):
+        return even_orthogonal
+    return None

@@ -1,0 +1,111 @@
+"""The poses of an input under a whole group: those of its factors, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from equilearn.actions import CombinedAction, Data, batch_size, first_leaf, map_data
+from equilearn.groups import Element, Group, Product, Symmetric
+from equilearn.symmetrization._base import Elements, uniform_weight
+from equilearn.symmetrization._poses import FindPoses, Poses, Ties, poses_of
+from equilearn.symmetrization._views import factors_of, is_pointwise
+from equilearn.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which factor is read when, and how. Permutations come last: they sort what the others have brought
+    to their pose, while those others must not depend on the order of the points."""
+
+    order: tuple[int, ...]
+    find: tuple[FindPoses, ...]
+
+
+def plan_frame(symmetry: Symmetry, limit: int) -> Plan:
+    """How to read the poses of the whole group. Raises `InputError` where a factor has none."""
+    factors = factors_of(symmetry.group)
+    order = sorted(range(len(factors)), key=lambda i: isinstance(factors[i], Symmetric))
+    moved = any(not isinstance(f, Symmetric) for f in factors)
+    return Plan(tuple(order), tuple(poses_of(symmetry.input, i, limit, quantised=moved) for i in order))
+
+
+def equivariant_frame(
+    plan: Plan, symmetry: Symmetry, x: Data, generator: torch.Generator | None, ties: Ties
+) -> Elements:
+    """All poses of `x`, equally weighted: `F(hx) = h F(x)` as sets, or in law where they are not unique.
+
+    Factors commute, so each is read from the input brought to the poses of those before it:
+    `k` is the product of the factors' numbers of poses.
+    """
+    group = symmetry.group
+    if symmetry.is_invariance and not isinstance(symmetry.input, CombinedAction):
+        ties = "random"  # equal rows in any order are the same input: nothing to average
+    size, count = batch_size(x), 1
+    parts: list[Element] = []
+    unique = torch.ones(size, dtype=torch.bool, device=first_leaf(x).device)
+    aux: dict[str, Any] = {}
+    current = x
+    for position, (index, find) in enumerate(zip(plan.order, plan.find, strict=True)):
+        factor = factors_of(group)[index]
+        poses = find(current, generator, ties)
+        more = factor.batch_shape(poses.g)[1]
+        read = [factors_of(group)[i] for i in plan.order[:position]]
+        parts = [_repeat(f, g, more) for f, g in zip(read, parts, strict=True)]
+        flat = factor.reshape(poses.g, (size * count * more,))
+        parts.append(flat)
+        unique &= _of_input(_resolved(poses, symmetry, ties), size).all(-1)
+        for name, flag in (("degenerate", poses.degenerate), ("tied", poses.tied)):
+            if flag is not None:
+                flag = _of_input(flag, size).any(-1)
+                aux[name] = aux[name] | flag if name in aux else flag
+        count *= more
+        if position + 1 < len(plan.order):
+            current = map_data(lambda t, r=more: t.repeat_interleave(r, dim=0), current)
+            current = symmetry.act_input(group.inverse(_embed(group, index, flat)), current)
+    whole = parts[0]
+    if isinstance(group, Product):
+        whole = tuple(part for _, part in sorted(zip(plan.order, parts, strict=True), key=lambda pair: pair[0]))
+    return Elements(group.reshape(whole, (size, count)), uniform_weight(x, count), exact=bool(unique.all()), aux=aux)
+
+
+def copies(symmetry: Symmetry, x: Data, elements: Elements) -> Data:
+    """`g^-1 x` for each element, batch `B k`, in the order of the flattened elements."""
+    flat = symmetry.group.reshape(elements.g, (batch_size(x) * elements.count,))
+    repeated = map_data(lambda t: t.repeat_interleave(elements.count, dim=0), x)
+    return symmetry.act_input(symmetry.group.inverse(flat), repeated)
+
+
+def _resolved(poses: Poses, symmetry: Symmetry, ties: Ties) -> Bool[Tensor, "M"]:
+    """Which inputs have a unique result, ties considered."""
+    if poses.tied is None:
+        return poses.unique
+    if isinstance(symmetry.input, CombinedAction):
+        return ~poses.tied  # equal in the part that was sorted does not mean equal in the others
+    if symmetry.is_invariance:
+        return torch.ones_like(poses.tied)
+    return poses.unique if ties == "average" and is_pointwise(symmetry.output) else ~poses.tied
+
+
+def _of_input(flag: Bool[Tensor, "B*k"], size: int) -> Bool[Tensor, "B k"]:
+    return flag.reshape(size, -1) if size else flag.reshape(0, 1)
+
+
+def _repeat(group: Group, g: Element, times: int) -> Element:
+    (count,) = group.batch_shape(g)
+    index = torch.arange(count, device=_leaf(g).device).repeat_interleave(times)
+    return group.take(g, index)
+
+
+def _leaf(g: Element) -> Tensor:
+    while isinstance(g, tuple):
+        g = g[0]
+    return g
+
+
+def _embed(group: Group, index: int, g: Element) -> Element:
+    return group.embed(index, g) if isinstance(group, Product) else g

@@ -1,0 +1,176 @@
+"""`symmetrize`: any model and a symmetry in, a symmetric model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilearn._check import InputTypeError, require
+from equilearn.actions import Data, batch_size, first_leaf, map_data
+from equilearn.groups import Element
+from equilearn.symmetrization._base import Elements, Samples, Strategy, make_strategy
+from equilearn.symmetry import Symmetry
+
+
+class Symmetrized(nn.Module):
+    """`phi(x) = sum_i w_i g_i f(g_i^-1 x)`, with `g_i, w_i` chosen for each input by a strategy.
+
+    Every sample of every input goes through `f` in one batched call. A call keeps nothing: the
+    chosen elements are returned on request, never stored.
+
+    Args:
+        model: any module or callable on a tensor (or tuple of tensors), batch first.
+        symmetry: the group, its action on inputs and on outputs.
+        strategy: how the elements are chosen.
+    """
+
+    def __init__(self, model: Callable[..., Any], symmetry: Symmetry, strategy: Strategy):
+        super().__init__()
+        self.model = model
+        self.symmetry = symmetry
+        self.strategy = strategy
+
+    def forward(
+        self,
+        x: Data,
+        *,
+        k: Samples = None,
+        generator: torch.Generator | None = None,
+        return_std: bool = False,
+        return_elements: bool = False,
+    ) -> Any:
+        """The symmetrized output, one batched call of the model on `B k` inputs.
+
+        Args:
+            x: inputs, batch first; a tensor or a tuple of tensors.
+            k: elements per input; `"all"` for an exact enumeration; default the strategy's own.
+            generator: where randomness comes from; None for torch's default generator.
+            return_std: also return the standard error of each output, from the spread over the
+                `k` samples taken as independent; zero where the result is exact.
+            return_elements: also return the `Elements` that were used.
+
+        Returns:
+            `y`, or a tuple `(y[, std][, elements])`.
+
+        Raises:
+            InputError: `x` does not fit the action, or `return_std` is asked of a single sample.
+        """
+        self.symmetry.input.check(x)
+        elements = self.strategy.sample(self.symmetry, x, k, generator)
+        outputs = self.evaluate(x, elements)
+        y = map_data(lambda t: _weighted_sum(elements.weight, t), outputs)
+        extras: list[Any] = []
+        if return_std:
+            extras.append(map_data(lambda t: _standard_error(elements, t), outputs))
+        if return_elements:
+            extras.append(elements)
+        return (y, *extras) if extras else y
+
+    def evaluate(self, x: Data, elements: Elements) -> Data:
+        """`g f(g^-1 x)` for each of the given elements, shape `(B, k, ...)`; one call of the model."""
+        size, count = batch_size(x), elements.count
+        group = self.symmetry.group
+        g: Element = group.reshape(elements.g, (size * count,))
+        repeated = x if count == 1 else map_data(lambda t: t.repeat_interleave(count, dim=0), x)
+        if not self.symmetry.input.is_trivial:
+            repeated = self.symmetry.act_input(group.inverse(g), repeated)
+        y = self.model(repeated)
+        if not self.symmetry.output.is_trivial:
+            y = self.symmetry.act_output(g, y)
+        return map_data(lambda t: t.reshape(size, count, *t.shape[1:]), y)
+
+    def is_exact(self, x: Data | None = None) -> bool:
+        """Whether this is symmetric up to rounding: the strategy is exact, and the action on `x` is."""
+        interpolated = x is not None and not self.symmetry.input.is_exact(x)
+        return not interpolated and self.strategy.is_exact(self.symmetry, x)
+
+    def forward_passes(self) -> int:
+        """Evaluations of the model per input: what the symmetry costs at run time."""
+        return self.strategy.forward_passes(self.symmetry)
+
+    def extra_repr(self) -> str:
+        return f"symmetry={self.symmetry!r}"
+
+
+def symmetrize(
+    model: Callable[..., Any], symmetry: Symmetry, strategy: str | Strategy = "average", **options: Any
+) -> Symmetrized:
+    """Give any model a symmetry, without touching the model.
+
+    Args:
+        model: any module or callable on a tensor (or tuple of tensors), batch first.
+        symmetry: the group, its action on inputs and on outputs.
+        strategy: `"average"` (over all elements or random ones), `"frames"` (over the few poses
+            computed from the input), `"canonicalize"` (one pose), or a `Strategy` object.
+        **options: for the strategy's constructor, where a name is given.
+
+    Returns:
+        A module with `model`'s parameters (and the strategy's, where it has any), equivariant up
+        to rounding where `is_exact` says so and on average otherwise.
+
+    Raises:
+        InputError: an unknown strategy, or one that cannot serve this symmetry; the message says
+            which can.
+
+    Source: averaging over the Haar measure, classical; frames: Puny et al. 2022; canonicalization:
+    Kaba et al. 2023; their common form: Kim et al. 2023, section 2.1.
+
+    Cost: one call of the model on `B k` inputs, where `k` is `forward_passes()`.
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> turns = eq.Symmetry(eq.Cyclic(4), input=eq.actions.images())
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
+        >>> model = eq.symmetrize(net, turns, "average")
+        >>> x = torch.arange(36.0).reshape(1, 1, 6, 6) / 36
+        >>> torch.allclose(model(x), model(torch.rot90(x, 1, (2, 3))), atol=1e-6)
+        True
+        >>> model.forward_passes()
+        4
+    """
+    if not callable(model):
+        raise InputTypeError(f"model must be a module or another callable, got {type(model).__name__}.")
+    if not isinstance(symmetry, Symmetry):
+        raise InputTypeError(f"symmetry must be a Symmetry(group, input, output), got {type(symmetry).__name__}.")
+    made = make_strategy(strategy, **options)
+    made.check(symmetry)
+    return Symmetrized(model, symmetry, made)
+
+
+# --- reductions over samples ------------------------------------------------------------------
+
+
+def _aligned(weight: Tensor, t: Tensor) -> Tensor:
+    weight = weight.to(t.dtype) if t.is_floating_point() or t.is_complex() else weight
+    return weight.reshape(*weight.shape, *(1,) * (t.ndim - 2))
+
+
+def _weighted_sum(weight: Tensor, t: Tensor) -> Tensor:
+    """`(B, k)` weights and `(B, k, ...)` outputs to `(B, ...)`."""
+    if t.shape[1] == 1 and not weight.requires_grad:
+        return t[:, 0]
+    return (_aligned(weight, t) * t).sum(1)
+
+
+def _standard_error(elements: Elements, t: Tensor) -> Tensor:
+    """Standard error of the weighted mean, samples taken as independent: with weights `w` summing to
+    one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`."""
+    if elements.exact:
+        return torch.zeros_like(t[:, 0])
+    require(
+        elements.count > 1,
+        "A standard error needs at least two samples per input, got k=1. Call the model with k=2 or more.",
+    )
+    w = _aligned(elements.weight.detach(), t)
+    mean = (w * t).sum(1, keepdim=True)
+    w2 = w.square()
+    spread = (w2 * (t - mean).abs().square()).sum(1)
+    return (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
+
+
+def device_of(x: Data) -> torch.device:
+    """Where the data live."""
+    return first_leaf(x).device
