@@ -1,0 +1,40 @@
+"""Layers and networks that are equivariant by construction, and the plain ones to compare with.
+
+* any group, vectors: `EquivariantLinear`, `TensorProductLayer`, `GatedNonlinearity`,
+  `NormNonlinearity`, `EquivariantMLP`;
+* C_n and D_n, images: `LiftingConv2d`, `GroupConv2d`, `FieldNorm`, `GroupPool`, `Downsample`,
+  `GroupCNN`; `feature_maps` is the action on what lies between them;
+* permutations, sets: `DeepSets`;
+* none: `PlainCNN`, `PlainMLP`.
+"""
+
+from equilearn.nn._bilinear import TensorProductLayer
+from equilearn.nn._cnn import GroupCNN
+from equilearn.nn._conv import GroupConv2d, LiftingConv2d
+from equilearn.nn._fields import FeatureMapAction, feature_maps
+from equilearn.nn._linear import EquivariantLinear
+from equilearn.nn._mlp import EquivariantMLP, hidden_rep
+from equilearn.nn._nonlinear import GatedNonlinearity, NormNonlinearity
+from equilearn.nn._plain import PlainCNN, PlainMLP
+from equilearn.nn._pool import Downsample, FieldNorm, GroupPool
+from equilearn.nn._sets import DeepSets
+
+__all__ = [
+    "DeepSets",
+    "Downsample",
+    "EquivariantLinear",
+    "EquivariantMLP",
+    "FeatureMapAction",
+    "FieldNorm",
+    "GatedNonlinearity",
+    "GroupCNN",
+    "GroupConv2d",
+    "GroupPool",
+    "LiftingConv2d",
+    "NormNonlinearity",
+    "PlainCNN",
+    "PlainMLP",
+    "TensorProductLayer",
+    "feature_maps",
+    "hidden_rep",
+]
