@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -41,6 +42,8 @@ ORDER = (
     "testing",
     "cli",
 )
+PIPES = ("studies/_executor.py", "studies/_worker.py")
+"""May pickle: to and from worker processes of their own, over a pipe, never a file."""
 OUTSIDE = ("__init__", "__main__")  # the front door: may name every room, and only re-exports
 HEAVY = (
     "hypothesis",
@@ -95,8 +98,11 @@ def breaches_of_order(room: str, tree: ast.AST) -> list[str]:
 def forbidden(tree: ast.AST) -> list[str]:
     """Unsafe loading, running of text, printing, and `assert` (which vanishes under -O)."""
     found = []
+    borrowed = seeds_in_a_fork(tree)
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
+        if node in borrowed:
+            continue
         if isinstance(node, ast.Assert):
             found.append(f"line {line}: assert; raise InputError instead")
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -112,6 +118,17 @@ def forbidden(tree: ast.AST) -> list[str]:
                 if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"
             ]
     return found
+
+
+def seeds_in_a_fork(tree: ast.AST) -> set[ast.AST]:
+    """Calls of `torch.manual_seed` under `with torch.random.fork_rng()`, which puts the global state back."""
+    forks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any("fork_rng" in ast.unparse(item) for item in node.items)
+    ]
+    calls = (call for fork in forks for call in ast.walk(fork) if isinstance(call, ast.Call))
+    return {call for call in calls if ast.unparse(call.func) == "torch.manual_seed"}
 
 
 FORBIDDEN_CALLS = (
@@ -155,6 +172,8 @@ def test_file_keeps_the_rules(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     room = room_of(path)
     found = forbidden(tree)
+    if path.relative_to(SRC).as_posix() in PIPES:
+        found = [breach for breach in found if not breach.endswith("pickle")]
     if room not in OUTSIDE:
         assert room in ORDER, f"{room} is no room of the house: add it to ORDER"
         found += breaches_of_order(room, tree) + heavy_at_import(tree)
@@ -170,6 +189,8 @@ def test_rules_catch_breaches() -> None:
     assert breaches_of_order("groups", bad) == ["line 4 imports report", "line 9 imports cli"]
     assert [f.split(":")[0] for f in sorted(forbidden(bad))] == ["line 1", "line 6", "line 7", "line 7", "line 8"]
     assert len(heavy_at_import(bad)) == 2
+    seeded = "torch.manual_seed(0)\nwith torch.random.fork_rng():\n    torch.manual_seed(1)\n"
+    assert forbidden(ast.parse(seeded)) == ["line 1: torch.manual_seed"]
 
 
 def test_import_is_light() -> None:
@@ -195,9 +216,8 @@ def test_public_names_exist_and_are_documented(room: str) -> None:
     assert module.__doc__, f"equilearn.{room} has no docstring"
     for name in getattr(module, "__all__", ()):
         value = getattr(module, name)
-        if isinstance(value, type) or callable(value):
-            doc = getattr(value, "__doc__", None)
-            assert doc and doc.strip(), f"equilearn.{room}.{name} has no docstring"
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert value.__doc__ and value.__doc__.strip(), f"equilearn.{room}.{name} has no docstring"
 
 
 @pytest.mark.parametrize("name", equilearn.__all__)
