@@ -81,7 +81,7 @@ class DirectSum(Rep):
                 start += rep.dim
         return torch.cat(parts, dim=-1)
 
-    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "... dim"]:
         if self.is_permutation:
             return super().apply(g, v)
         batch = torch.broadcast_shapes(self.group.batch_shape(g), v.shape[:-1])
@@ -153,7 +153,7 @@ class TensorProduct(Rep):
         first, second = self.a.permutation(g), self.b.permutation(g)
         return (first.unsqueeze(-1) * self.b.dim + second.unsqueeze(-2)).flatten(-2)
 
-    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "... dim"]:
         if self.is_permutation:
             return super().apply(g, v)
         # One factor at a time: O(dim (a.dim + b.dim)), the product matrix is never built.

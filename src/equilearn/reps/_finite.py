@@ -146,7 +146,7 @@ def _first_of_each(class_of: Int[Tensor, " order"]) -> Int[Tensor, " classes"]:
 
 def _common_eigenvectors(quotients: Tensor, class_of: Tensor, sizes: Tensor, inverse_class: Tensor) -> Tensor:
     count = len(sizes)
-    weight = (sizes / sizes.sum()).to(torch.float64).sqrt()
+    weight = (sizes.to(torch.float64) / sizes.sum()).sqrt()
     for seed in range(_ATTEMPTS):
         generator = torch.Generator().manual_seed(seed)
         phi = torch.randn(count, generator=generator, dtype=torch.complex128)

@@ -65,7 +65,7 @@ class Factor(Rep):
     def permutation(self, g: Element) -> Int[Tensor, "*batch dim"]:
         return self.rep.permutation(g[self.index])
 
-    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "... dim"]:
         return self.rep.apply(g[self.index], v)
 
 
@@ -110,7 +110,7 @@ class Restricted(Rep):
     def permutation(self, g: Element) -> Int[Tensor, "*batch dim"]:
         return self.rep.permutation(self.embedding(g))
 
-    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def apply(self, g: Element, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "... dim"]:
         return self.rep.apply(self.embedding(g), v)
 
 

@@ -80,6 +80,8 @@ def _check_homomorphism(rep: Rep, g: object, h: object, tolerance: float) -> Non
     back = rep.matrix(group.inverse(g))
     _close(left @ back, one, rep, "rho(g) rho(g^-1) = 1", tolerance, _size(left) * _size(back))
     generators = rep.matrix(group.generators())
+    given = tuple(rep.generator_matrices().shape)
+    _demand(given == tuple(generators.shape), rep, f"generator_matrices() has shape {given}")
     _close(rep.generator_matrices(), generators, rep, "generator_matrices() = matrix(generators())", tolerance)
 
 
@@ -100,7 +102,8 @@ def _check_permutation(rep: Rep, g: object, tolerance: float) -> None:
         return
     matrix, image = rep.matrix(g), rep.permutation(g)
     _demand(image.dtype == torch.int64, rep, f"permutation() must be int64, not {image.dtype}")
-    expected = torch.nn.functional.one_hot(image, rep.dim).to(matrix.dtype).mT
+    points = torch.arange(rep.dim, device=image.device)
+    expected = (image.unsqueeze(-2) == points.unsqueeze(-1)).to(matrix.dtype)  # column i has its one in row p[i]
     _close(matrix, expected, rep, "rho(g) e_i = e_p[i] for p = permutation(g)", tolerance)
     lie = rep.lie_matrices()
     _close(lie, torch.zeros_like(lie), rep, "a permutation representation has no derivative", tolerance)
@@ -134,7 +137,7 @@ def _check_apply(rep: Rep, g: object, generator: torch.Generator, tight: float, 
 def _check_structure(rep: Rep, g: object, tolerance: float) -> None:
     matrix = rep.matrix(g)
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-    _close(rep.character(g), trace, rep, "character(g) = trace rho(g)", tolerance, _size(matrix) * rep.dim)
+    _close(rep.character(g), trace, rep, "character(g) = trace rho(g)", tolerance, _size(matrix) * max(1, rep.dim))
     terms = rep.terms()
     total = sum(count * term.dim for count, term in terms)
     _demand(total == rep.dim, rep, f"terms() have {total} dimensions together, not {rep.dim}")
