@@ -141,8 +141,10 @@ def show(summary: dict[str, Any], folder: Path | None, most: int = 20) -> None:
         title, ["element", "error"], [[e["element"], f"{e['error']:.2g}"] for e in elements[:most]], figures=True
     )
     if summary["layers"]:
-        rows = [[layer["layer"], f"{layer['error']:.2g}"] for layer in summary["layers"]]
-        show_table("\nby layer, in the order of the model", ["layer", "error"], rows, figures=True)
+        rows = [[e["layer"], e["kind"], f"{e['error']:.2g}", e["law"]] for e in summary["layers"]]
+        show_table(
+            "\nby layer, in the order of the model", ["layer", "", "error", "of the law it comes closest to"], rows
+        )
     out = console()
     out.print(f"\n{summary['sentence']}", markup=False)
     out.print(f"verdict: {summary['verdict']}", markup=False)
