@@ -257,6 +257,18 @@ def test_zero_dimensions_and_groups_of_one_element():
     assert len(reps.intertwiners(reps.trivial(SO(3), 2), reps.trivial(SO(3), 3), method="dense")) == 6
 
 
+def test_rounding_is_no_constraint():
+    """Where an element acts as 1 + 1e-16, or a derivative is 1e-16, every map is still equivariant."""
+    numerical = reps.irreps(Quaternion())[0]
+    assert not torch.equal(numerical.matrix(torch.arange(8)), torch.ones(8, 1, 1, dtype=torch.float64))
+    for method in ("dense", "iterative", "auto"):
+        assert len(reps.intertwiners(reps.trivial(Quaternion()), numerical, method=method)) == 1
+    noise = reps.from_function(
+        SO(2), lambda g: torch.ones(*g.shape[:-2], 1, 1) + 1e-16, lie_matrices=torch.full((1, 1, 1), 1e-16)
+    )
+    assert len(reps.invariants(3 * noise)) == 3
+
+
 @given(st.integers(0, 10_000), st.sampled_from([Cyclic(5), Dihedral(3), Symmetric(3)]))
 def test_the_equivariant_part_is_the_group_average(seed: int, group: Group):
     matrix = torch.randn(group.order, group.order, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

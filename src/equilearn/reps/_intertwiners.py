@@ -74,7 +74,8 @@ def intertwiners(
     Args:
         rep_in, rep_out: representations of one group.
         method: "auto" as above; "orbits", "dense" or "iterative" to solve the whole in one way.
-        tolerance: singular values below this, relative to the largest, count as zero.
+        tolerance: singular values below this count as zero, relative to the size of the
+            representation matrices.
 
     Returns:
         The maps in float64, orthonormal in the Frobenius inner product. The same basis at every
@@ -82,7 +83,7 @@ def intertwiners(
         orbits and of blocks is theirs).
 
     Raises:
-        InputError: where the groups differ, the method is unknown or does not apply, or the basis
+        InputError: where the groups differ, the method is unknown, does not apply or does not converge, or the basis
             would not fit into memory.
 
     Example:

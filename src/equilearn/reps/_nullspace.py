@@ -23,7 +23,8 @@ _TIDY_LIMIT = 2_000_000_000  # operations spent on a canonical basis
 def scaled(left: Float[Tensor, "K out out"], right: Float[Tensor, "K in in"]) -> Pairs:
     """Every constraint brought to the same size, so that one relative cut-off fits them all."""
     norm = torch.linalg.matrix_norm(left, 2) + torch.linalg.matrix_norm(right, 2) if len(left) else left.sum((1, 2))
-    keep = norm > 1e-12 * float(norm.max()) if len(norm) and float(norm.max()) > 0 else torch.zeros_like(norm).bool()
+    # What is smaller is the rounding of a zero, and would be blown up into a constraint.
+    keep = norm > 1e-11 * max(1.0, float(norm.max())) if len(norm) else norm.bool()
     norm = norm[keep, None, None]
     return left[keep] / norm, right[keep] / norm
 
@@ -44,7 +45,8 @@ def dense(left: Tensor, right: Tensor, tolerance: float) -> Float[Tensor, "K n"]
     if stack.shape[0] == 0:
         return torch.eye(n, dtype=torch.float64)
     _, values, vectors = torch.linalg.svd(stack, full_matrices=True)
-    rank = int((values > tolerance * values[0]).sum()) if float(values[0]) > 0 else 0
+    # Relative to the scaled constraints, not to values[0]: where everything commutes that is rounding.
+    rank = int((values > tolerance).sum())
     return vectors[rank:]
 
 
