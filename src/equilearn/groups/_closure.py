@@ -19,7 +19,7 @@ def _too_many(limit: int, what: str) -> InputError:
     )
 
 
-def _table(right: Tensor, parents: list[tuple[int, int]]) -> Tensor:
+def table_from_links(right: Tensor, parents: list[tuple[int, int]]) -> Tensor:
     """The table from the Cayley graph: `x (p s) = (x p) s`, one column gather an element.
 
     `right[x, s]` is `x` times generator `s`; element `i` is element `parents[i][0]` times
@@ -64,7 +64,7 @@ def close_permutations(generators: Tensor, limit: int) -> tuple[Tensor, Tensor, 
         right.append(row)
         position += 1
     links = torch.tensor(right, dtype=torch.int64).reshape(len(elements), -1)
-    return torch.stack(elements), _table(links, parents), _useful(links)
+    return torch.stack(elements), table_from_links(links, parents), _useful(links)
 
 
 def close_matrices(generators: Tensor, limit: int, tolerance: float) -> tuple[Tensor, Tensor, list[int]]:
@@ -91,7 +91,7 @@ def close_matrices(generators: Tensor, limit: int, tolerance: float) -> tuple[Te
         done = len(elements)
         elements = torch.cat([elements, fresh])
     right = torch.cat(links)
-    return elements, _table(right, parents), _useful(right)
+    return elements, table_from_links(right, parents), _useful(right)
 
 
 def _require_finite_order(generators: Tensor, tolerance: float) -> None:

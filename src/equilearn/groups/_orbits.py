@@ -19,7 +19,7 @@ def _permutations(perms: Any) -> Tensor:
     return perms
 
 
-def orbits(perms: Int[Tensor, "K n"]) -> Int[Tensor, " n"]:
+def orbits(perms: Int[Tensor, "*K n"]) -> Int[Tensor, " n"]:
     """The orbit of each point under the group that the permutations generate.
 
     Generators suffice; all elements need not be given.
@@ -45,9 +45,9 @@ def orbits(perms: Int[Tensor, "K n"]) -> Int[Tensor, " n"]:
 
     perms = _permutations(perms)
     n = perms.shape[-1]
-    images = perms.reshape(-1, n).detach().cpu().numpy()
-    if n == 0 or len(images) == 0:
+    if perms.numel() == 0:
         return torch.arange(n, device=perms.device)
+    images = perms.reshape(-1, n).detach().cpu().numpy()
     sources = np.broadcast_to(np.arange(n), images.shape)
     moved = images != sources
     edges = (np.ones(int(moved.sum()), dtype=np.int8), (sources[moved], images[moved]))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equilearn._check import InputError, require
 from equilearn.groups._base import Element, Group
+from equilearn.groups._closure import table_from_links
 from equilearn.groups._orbits import orbits
 
 TABLE_LIMIT = 6_000
@@ -25,7 +26,8 @@ def cayley_table(group: Group) -> Int[Tensor, "order order"]:
     Raises:
         InputError: if the group is not finite or has more than 6,000 elements.
 
-    O(order^2), computed in blocks of rows.
+    O(order^2) look-ups and O(order K) products for K generators: the product with each generator is
+    computed, the rest of the table follows from these.
 
     Example:
         >>> from equilearn.groups import Cyclic
@@ -40,14 +42,32 @@ def cayley_table(group: Group) -> Int[Tensor, "order order"]:
         f"The table of {group.name} would have {order}^2 entries; tables are computed up to order {TABLE_LIMIT}. "
         "compose() and index_of() work without one.",
     )
-    elements = group.elements()
-    rows = max(1, 2_000_000 // order)
-    blocks = []
-    for start in range(0, order, rows):
-        left = group.take(elements, torch.arange(start, min(start + rows, order)).repeat_interleave(order))
-        right = group.take(elements, torch.arange(order).repeat(min(rows, order - start)))
-        blocks.append(group.index_of(group.compose(left, right)).reshape(-1, order))
-    return torch.cat(blocks)
+    elements, generators = group.elements(), group.generators()
+    (count,) = group.batch_shape(generators)
+    right = [
+        group.index_of(group.compose(elements, group.expand(group.take(generators, k), (order,)))) for k in range(count)
+    ]
+    links = torch.stack(right, dim=1) if right else torch.zeros(order, 0, dtype=torch.int64)
+    return _table_in_order(links, group.name)
+
+
+def _table_in_order(links: Tensor, name: str) -> Tensor:
+    """The table from the products `links[x, s]` of each element with each generator."""
+    order = len(links)
+    targets = links.tolist()
+    # Breadth first from the identity: how to come to each element by one generator from an earlier one.
+    found, origin, place = [0], [(0, 0)], {0: 0}
+    for x in found:  # grows while it is walked through
+        for s, y in enumerate(targets[x]):
+            if y not in place:
+                place[y] = len(found)
+                found.append(y)
+                origin.append((place[x], s))
+    require(len(found) == order, f"generators() of {name} generate {len(found)} of its {order} elements.")
+    walk = torch.tensor(found)
+    back = torch.argsort(walk)
+    table = table_from_links(back[links[walk]], origin)
+    return walk[table[back[:, None], back]]
 
 
 def conjugacy_classes(group: Group) -> Int[Tensor, " order"]:
@@ -169,8 +189,10 @@ def _first_of_each(values: Tensor) -> Tensor:
     return positions.scatter_reduce_(0, inverse, torch.arange(len(values)), "amin")
 
 
-def cosets(group: Group, members: Int[Tensor, " size"], side: str = "left") -> Int[Tensor, " order"]:
-    """The coset of each element: `g H` (`side="left"`) or `H g` (`"right"`), `H` given by indices.
+def cosets(
+    group: Group, members: Int[Tensor, " size"] | Bool[Tensor, " order"], side: str = "left"
+) -> Int[Tensor, " order"]:
+    """The coset of each element: `g H` (`side="left"`) or `H g` (`"right"`), `H` given by indices or a mask.
 
     Labels count by first appearance; the subgroup itself is 0.
 
@@ -201,8 +223,8 @@ def cosets(group: Group, members: Int[Tensor, " size"], side: str = "left") -> I
     return labels
 
 
-def is_normal(group: Group, members: Int[Tensor, " size"]) -> bool:
-    """Whether the subgroup with the given indices is normal.
+def is_normal(group: Group, members: Int[Tensor, " size"] | Bool[Tensor, " order"]) -> bool:
+    """Whether the subgroup with the given indices (or mask) is normal.
 
     Raises:
         InputError: if `members` are not the indices of a subgroup.
