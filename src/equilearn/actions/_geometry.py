@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from equilearn._check import InputError, require
 from equilearn.groups import AffineGroup, Element, Group, Product, Scaling
-from equilearn.reps import defining
+from equilearn.reps import Rep, defining
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def geometry(group: Group) -> Geometry:
     affine: list[Affine] = []
     permuting: list[Permuting] = []
     for index, factor in enumerate(factors):
-        part = _single(factor, _pick(index) if isinstance(group, Product) else _same)
+        part = _single(factor, itemgetter(index) if isinstance(group, Product) else _same)
         (affine if isinstance(part, Affine) else permuting).append(part)  # type: ignore[arg-type]
     dimensions = {part.dimension for part in affine if part.dimension is not None}
     require(len(dimensions) <= 1, f"The factors of {group} act on spaces of different dimensions {sorted(dimensions)}.")
@@ -94,15 +96,34 @@ def _same(g: Element) -> Element:
     return g
 
 
-def _pick(index: int) -> Callable[[Element], Element]:
-    return lambda g: g[index]
+# Functions at the top of the module, not lambdas: actions travel to worker processes.
+
+
+def _linear(group: AffineGroup, pick: Callable[[Element], Element], g: Element) -> Float[Tensor, "*batch d d"]:
+    return group.linear(pick(g))
+
+
+def _shift(group: AffineGroup, pick: Callable[[Element], Element], g: Element) -> Float[Tensor, "*batch d"]:
+    return group.shift(pick(g))
+
+
+def _factor(pick: Callable[[Element], Element], g: Element) -> Float[Tensor, "*batch 1 1"]:
+    return pick(g)[..., :1, :1]
+
+
+def _matrix(rep: Rep, pick: Callable[[Element], Element], g: Element) -> Float[Tensor, "*batch d d"]:
+    return rep.matrix(pick(g))
+
+
+def _permutation(rep: Rep, pick: Callable[[Element], Element], g: Element) -> Int[Tensor, "*batch n"]:
+    return rep.permutation(pick(g))
 
 
 def _single(group: Group, pick: Callable[[Element], Element]) -> Affine | Permuting:
     if isinstance(group, AffineGroup):
-        return Affine(group.dimension, lambda g: group.linear(pick(g)), lambda g: group.shift(pick(g)))
+        return Affine(group.dimension, partial(_linear, group, pick), partial(_shift, group, pick))
     if isinstance(group, Scaling):
-        return Affine(None, lambda g: pick(g)[..., :1, :1])
+        return Affine(None, partial(_factor, pick))
     try:
         rep = defining(group)
     except (InputError, TypeError) as error:
@@ -112,8 +133,8 @@ def _single(group: Group, pick: Callable[[Element], Element]) -> Affine | Permut
             "representation of your choice."
         ) from error
     if rep.is_permutation:
-        return Permuting(rep.dim, lambda g: rep.permutation(pick(g)))
-    return Affine(rep.dim, lambda g: rep.matrix(pick(g)))
+        return Permuting(rep.dim, partial(_permutation, rep, pick))
+    return Affine(rep.dim, partial(_matrix, rep, pick))
 
 
 def _require_commuting(group: Product, found: Geometry) -> None:
