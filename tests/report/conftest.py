@@ -120,7 +120,10 @@ def make_advise(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
                 "informative": True,
                 "p_value": 0.002,
                 "effect": 0.12,
-                "confusions": [{"a": "6", "b": "9", "rate": 0.214}, {"a": "9", "b": "6", "rate": 0.187}],
+                "confusions": [
+                    {"a": 6, "b": 9, "rate": 0.214, "element": "half turn", "p_value": 0.0004},
+                    {"a": 9, "b": 6, "rate": 0.187, "element": "half turn", "p_value": 0.002},
+                ],
                 "sentence": "Once rotations are removed, 6 and 9 are taken for each other: the pose tells the label.",
             },
             "coverage": [{"class": str(i), "coverage": 0.03 + 0.004 * i} for i in range(10)],
@@ -250,8 +253,8 @@ def make_audit() -> dict[str, Any]:
             "inputs": 256,
         },
         "layers": [
-            {"layer": "features.0 (LiftingConv2d)", "error": 0.051},
-            {"layer": "features.1 (GroupConv2d)", "error": 0.068},
+            {"layer": "features.0", "kind": "LiftingConv2d", "law": "turned and shifted", "error": 0.051},
+            {"layer": "features.1", "kind": "GroupConv2d", "law": "turned and shifted", "error": 0.068},
             {"layer": "pool", "error": 0.071},
             {"layer": "head", "error": 0.072},
         ],

@@ -30,6 +30,12 @@ def test_sections_come_in_the_promised_order(advise: dict[str, Any], read: Any) 
     assert advise["command"] in page.text
 
 
+def test_pose_names_the_classes(advise: dict[str, Any], read: Any) -> None:
+    advise["task"]["class_names"] = [f"digit {i}" for i in range(10)]
+    page = read(render(advise))
+    _order(page, "Classes that pass for another", "digit 6", "half turn", "digit 9", "21.4 %")
+
+
 def test_every_strategy_size_and_reason_is_there(advise: dict[str, Any], read: Any) -> None:
     page = read(render(advise))
     for strategy in advise["strategies"]:
@@ -126,6 +132,15 @@ def test_claims_are_told_in_words(study: dict[str, Any], read: Any) -> None:
     assert len([s for s in page.all("svg") if s["class"] == "plot"]) == 1
 
 
+def test_small_and_negative_figures_of_claims(study: dict[str, Any], read: Any) -> None:
+    study["claims"] = [
+        {"name": "n", "statement": "s", "value": v, "bound": 1e-12, "held": True} for v in (2e-16, -3e-7)
+    ]
+    page = read(render(study))
+    assert "2e-16" in page.text
+    assert "−3e-07" in page.text
+
+
 def test_all_claims_and_no_plot(study: dict[str, Any], read: Any) -> None:
     for claim in study["claims"]:
         claim["held"] = True
@@ -133,6 +148,11 @@ def test_all_claims_and_no_plot(study: dict[str, Any], read: Any) -> None:
     page = read(render(study))
     assert "Every claim held." in page.text
     assert not [s for s in page.all("svg") if s["class"] == "plot"]
+
+
+def test_failed_trials_of_a_study_are_shown(study: dict[str, Any], read: Any) -> None:
+    study["failed"] = [{"k": 64, "error": "out of memory", "attempts": 2}]
+    assert "out of memory" in read(render(study)).text
 
 
 def test_long_studies_stay_small(study: dict[str, Any], read: Any) -> None:
@@ -150,7 +170,7 @@ def test_long_studies_stay_small(study: dict[str, Any], read: Any) -> None:
 
 def test_audit_gives_verdict_elements_layers_and_floors(audit: dict[str, Any], read: Any) -> None:
     page = read(render(audit))
-    _order(page, "Approximate.", "rotation 45°", "features.0 (LiftingConv2d)", "Rounding: 1.8e-7", audit["command"])
+    _order(page, "Approximate.", "rotation 45°", "features.0", "Rounding: 1.8e-7", audit["command"])
     assert "0.072 [0.066, 0.078]" in page.text
     assert "Interpolation: 0.040" in page.text
 

@@ -58,7 +58,9 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
             Fact("Interval", _interval(error)),
             Fact(*common.VERDICT),
         ],
-        "reproduce": common.reproduce(summary),
+        "reproduce": common.reproduce(
+            summary, [Fact("seed", text(summary["seed"]))] if summary.get("seed") is not None else []
+        ),
     }
 
 
@@ -142,9 +144,15 @@ def _layers_table(layers: list[Mapping[str, Any]], error: Mapping[str, Any]) -> 
         return None
     values = [number(layer.get("error")) for layer in layers]
     scale = heat_range([v for v in values if v is not None], number(error.get("floor")))
-    cells = [[words(layer.get("layer")), heated(value, scale)] for layer, value in zip(layers, values, strict=True)]
+    extra = [key for key in ("kind", "law") if any(layer.get(key) for layer in layers)]
+    cells = [
+        [words(layer.get("layer")), *(words(layer.get(key)) for key in extra), heated(value, scale)]
+        for layer, value in zip(layers, values, strict=True)
+    ]
+    named = {"kind": "Kind", "law": "Closest law"}
+    columns = [Column("Layer"), *(Column(named[key]) for key in extra), Column("Error", True)]
     note = "In the order of the model. The first layer with a large error is where the symmetry is lost."
-    return Table("layers", "Error by layer", [Column("Layer"), Column("Error", True)], cells, note)
+    return Table("layers", "Error by layer", columns, cells, note)
 
 
 def _floors(error: Mapping[str, Any]) -> list[Fact]:

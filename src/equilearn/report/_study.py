@@ -19,6 +19,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Everything the template of a study report needs."""
     study = record(summary.get("study"))
     rows, claims = records(summary.get("rows")), records(summary.get("claims"))
+    failed = records(summary.get("failed"))
     title = text(study.get("title"), text(study.get("name"), "A study"))
     settings = [Fact(text(k).replace("_", " "), text(v, MISSING)) for k, v in record(study.get("settings")).items()]
     extra = [Fact(k, text(study[k])) for k in ("preset", "seed") if study.get(k) is not None]
@@ -30,6 +31,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": _verdict(claims),
         "claims": _claims(claims),
         "picture": _picture(record(summary.get("plot")), rows),
+        "failed": generic("failed", "Trials that failed", failed) if failed else None,
         "rows": generic("rows", "All rows", rows) if rows else None,
         "reproduce": common.reproduce(summary, extra + settings),
     }
@@ -64,7 +66,10 @@ def _claims(claims: list[Mapping[str, Any]]) -> Table | None:
 
 def _figure(value: object) -> Cell:
     x = number(value)
-    return words(value) if x is None else Cell(f"{x:.4g}".replace("-", "−", 1), sort=x, copy=(repr(x),))
+    if x is None:
+        return words(value)
+    shown = ("−" if x < 0 else "") + f"{abs(x):.4g}"
+    return Cell(shown, sort=x, copy=(repr(x),))
 
 
 def _held(value: object) -> Cell:

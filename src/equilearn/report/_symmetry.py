@@ -60,9 +60,21 @@ def _confusions(pose: Mapping[str, Any], names: list[str]) -> Table | None:
     found = records(pose.get("confusions"))
     if not found:
         return None
-    cells = [[_class(c.get("a"), names), _class(c.get("b"), names), _share(c.get("rate"))] for c in found]
-    columns = [Column("Class"), Column("Taken for"), Column("Rate", numeric=True)]
-    return Table("confusions", "Classes that are confused once the pose is removed", columns, cells)
+    by, p = (any(c.get(key) is not None for c in found) for key in ("element", "p_value"))
+    cells = []
+    for c in found:
+        row = [_class(c.get("a"), names), *([words(c.get("element"))] if by else [])]
+        row += [_class(c.get("b"), names), _share(c.get("rate"))]
+        cells.append([*row, figure(c.get("p_value"), significant(c.get("p_value"), 2))] if p else row)
+    columns = [
+        Column("Class"),
+        *([Column("Moved by")] if by else []),
+        Column("Passes for"),
+        Column("Rate", numeric=True),
+    ]
+    columns += [Column("p", numeric=True)] if p else []
+    note = "Rate: the share of held-out samples that do, less the share that does unmoved." if by else ""
+    return Table("confusions", "Classes that pass for another once moved", columns, cells, note)
 
 
 def _share(value: object) -> Cell:
@@ -77,7 +89,7 @@ def _coverage(found: Mapping[str, Any], names: list[str]) -> Table | None:
     cells = [
         [_class(c.get("class"), names), figure(c.get("coverage"), significant(c.get("coverage"), 2))] for c in rows
     ]
-    note = "How much of the group the samples of a class already visit: near 0 is one pose, near 1 all of them."
+    note = "How much of the poses the samples of a class already show: near 0 a single one, near 1 all alike."
     return Table("coverage", "Coverage of the orbit by class", [Column("Class"), Column("Coverage", True)], cells, note)
 
 
