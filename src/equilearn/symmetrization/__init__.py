@@ -5,6 +5,7 @@ from equilearn.symmetrization._base import Elements, Strategy, register_strategy
 from equilearn.symmetrization._canonicalize import Canonicalize
 from equilearn.symmetrization._energies import ConvEnergy, MLPEnergy, small_energy
 from equilearn.symmetrization._frames import Frames
+from equilearn.symmetrization._gram_schmidt import gram_schmidt
 from equilearn.symmetrization._symmetrized import Symmetrized, symmetrize
 
 for _build in (Average, Frames, Canonicalize):
@@ -19,6 +20,7 @@ __all__ = [
     "MLPEnergy",
     "Strategy",
     "Symmetrized",
+    "gram_schmidt",
     "register_strategy",
     "small_energy",
     "strategies",

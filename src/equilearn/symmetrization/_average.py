@@ -92,7 +92,7 @@ class Average(Strategy):
             require(group.lie_dim > 0, f"{group} has no Lie algebra: give the window as a function.")
         if self.sampling == "even":
             require(
-                _turns(group) is not None,
+                _spread(group) is not None,
                 f"Evenly spaced sampling is for SO(2) and O(2), not {group}. Use sampling='haar'.",
             )
         for samples in (self.train_samples, self.eval_samples):
@@ -139,9 +139,11 @@ class Average(Strategy):
         if self.window is not None:
             uniform = torch.rand(*batch, group.lie_dim, generator=generator, device=where, dtype=torch.float64)
             return group.exp(self.window * (2 * uniform - 1))
-        even = _turns(group) if self.sampling in ("auto", "even") else None
-        if even is not None:
-            return even(*batch, generator, where)
+        spread = _spread(group) if self.sampling in ("auto", "even") else None
+        if spread is not None:
+            # A fixed set behind one Haar element for each input: every member alone is Haar.
+            first = group.sample((batch[0], 1), generator=generator, device=where)
+            return group.compose(first, spread(batch[1], where).unsqueeze(0))
         return group.sample(batch, generator=generator, device=where)
 
     def extra_repr(self) -> str:
@@ -175,11 +177,9 @@ def _no_haar(group: Group) -> str:
 
 # --- evenly spaced elements -------------------------------------------------------------------
 
-Draw: TypeAlias = Callable[[int, int, "torch.Generator | None", torch.device], Tensor]
 
-
-def _turns(group: Group) -> Draw | None:
-    """How to draw evenly spaced elements of a group of plane rotations; None for other groups."""
+def _spread(group: Group) -> Callable[[int, torch.device], Tensor] | None:
+    """Fixed elements, well spread over a group of plane rotations; None for other groups."""
     if group == SO(2):
         return even_rotations
     if group == O(2):

@@ -42,7 +42,8 @@ def angular_moment(x: Float[Tensor, "B C H W"], order: int, radial_power: float 
     height, width = x.shape[-2:]
     radius, angle = polar_grid(height, width, x.device)
     power = order if radial_power is None else radial_power
-    weight = radius.clamp_min(1e-12) ** power * disc(height, width, x.device)
+    # The centre has no angle, so it has no part in a moment.
+    weight = torch.where(radius > 0, radius**power, torch.zeros_like(radius)) * disc(height, width, x.device)
     flat = x.to(torch.float64).sum(1).reshape(x.shape[0], height * width)
     real, imaginary = ((weight * wave).reshape(-1) for wave in (torch.cos(order * angle), torch.sin(order * angle)))
     return torch.complex(flat @ real, flat @ imaginary)

@@ -15,26 +15,15 @@ def rotation_matrices(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2
     return torch.stack((torch.stack((c, -s), -1), torch.stack((s, c), -1)), -2)
 
 
-def even_angles(size: int, count: int, generator: torch.Generator | None, device: torch.device) -> Float[Tensor, "B k"]:
-    """`2 pi (j + u) / k`, one uniform offset `u` per input: each angle alone is uniform."""
-    offset = torch.rand(size, 1, generator=generator, device=device, dtype=torch.float64)
-    return (torch.arange(count, device=device, dtype=torch.float64) + offset) * (2 * math.pi / max(count, 1))
+def even_rotations(count: int, device: torch.device | None = None) -> Float[Tensor, "k 2 2"]:
+    """`k` evenly spaced rotations, the identity first."""
+    angle = torch.arange(count, device=device, dtype=torch.float64) * (2 * math.pi / max(count, 1))
+    return rotation_matrices(angle)
 
 
-def even_rotations(
-    size: int, count: int, generator: torch.Generator | None, device: torch.device
-) -> Float[Tensor, "B k 2 2"]:
-    """Rotations by evenly spaced angles behind a random offset."""
-    return rotation_matrices(even_angles(size, count, generator, device))
-
-
-def even_orthogonal(
-    size: int, count: int, generator: torch.Generator | None, device: torch.device
-) -> Float[Tensor, "B k 2 2"]:
-    """The same with every other element behind a reflection, a coin deciding which half: each element
-    alone is Haar."""
-    turns = even_rotations(size, count, generator, device)
-    coin = torch.randint(0, 2, (size, 1), generator=generator, device=device)
-    flipped = (torch.arange(count, device=device) + coin) % 2 == 1
+def even_orthogonal(count: int, device: torch.device | None = None) -> Float[Tensor, "k 2 2"]:
+    """The same, every other one behind the reflection `(x, y) -> (x, -y)`."""
+    turns = even_rotations(count, device)
     mirror = torch.tensor([1.0, -1.0], dtype=turns.dtype, device=device)
-    return torch.where(flipped[..., None, None], turns * mirror, turns)
+    odd = torch.arange(count, device=device) % 2 == 1
+    return torch.where(odd[:, None, None], turns * mirror, turns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int, Num
 from torch import Tensor
 
 from equilearn.symmetrization._base import generator_device
@@ -15,7 +15,7 @@ MAX_SHIFTS = 64
 
 
 def sort_order(
-    rows: Float[Tensor, "*batch n C"], generator: torch.Generator | None = None, *, random_ties: bool = True
+    rows: Num[Tensor, "*batch n C"], generator: torch.Generator | None = None, *, random_ties: bool = True
 ) -> Int[Tensor, "*batch n"]:
     """The permutation `p` with `rows[p]` in lexicographic order; equal rows in random order.
 
@@ -36,7 +36,7 @@ def sort_order(
     return order
 
 
-def tied_to_previous(rows: Float[Tensor, "*batch n C"], order: Int[Tensor, "*batch n"]) -> Bool[Tensor, "*batch n"]:
+def tied_to_previous(rows: Num[Tensor, "*batch n C"], order: Int[Tensor, "*batch n"]) -> Bool[Tensor, "*batch n"]:
     """For each sorted position: whether its row equals the one before."""
     ordered = torch.gather(rows, -2, order.unsqueeze(-1).expand(rows.shape))
     equal = (ordered[..., 1:, :] == ordered[..., :-1, :]).all(-1)
