@@ -114,7 +114,7 @@ class Average(Strategy):
         if count == "all":
             listed = group.to(group.elements(), device=device)
             order = int(group.order)  # type: ignore[arg-type]
-            return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True)
+            return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True, shared=True)
         g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
         return Elements(g, uniform_weight(x, int(count)))
 

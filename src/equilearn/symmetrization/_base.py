@@ -30,12 +30,14 @@ class Elements:
             every input; False where it is an estimate from random samples.
         aux: whatever else the strategy knows, such as `degenerate` (which inputs have no unique
             frame), `energy` or an `entropy` to add to the loss. Never used by the forward pass.
+        shared: whether all inputs have the same elements, which makes moving them cheaper.
     """
 
     g: Element
     weight: Float[Tensor, "B k"]
     exact: bool = False
     aux: dict[str, Any] = field(default_factory=dict)
+    shared: bool = False
 
     @property
     def count(self) -> int:

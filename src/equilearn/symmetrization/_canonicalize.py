@@ -12,9 +12,10 @@ from equilearn._check import InputError, InputTypeError, one_of, positive_int, r
 from equilearn.actions import Data, batch_size, first_leaf
 from equilearn.groups import SO, O
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
-from equilearn.symmetrization._compose import copies, equivariant_frame, plan_frame
+from equilearn.symmetrization._compose import equivariant_frame, plan_frame
 from equilearn.symmetrization._energies import Energy, analytic_energy
 from equilearn.symmetrization._frames import pose_count, take_each
+from equilearn.symmetrization._moving import copies
 from equilearn.symmetrization._plane import rotation_matrices
 from equilearn.symmetrization._poses import Ties
 from equilearn.symmetrization._views import image_view
@@ -153,7 +154,8 @@ class Canonicalize(Strategy):
 
     def _energy(self, symmetry: Symmetry, x: Data, found: Elements) -> Float[Tensor, "B k"]:
         score = analytic_energy(symmetry) if self.energy is None else self.energy
-        energy = score(copies(symmetry, x, found))
+        back = symmetry.group.inverse(found.g)
+        energy = score(copies(symmetry.input, back, x, shared=found.shared))
         total = batch_size(x) * found.count
         require(
             isinstance(energy, Tensor) and energy.shape in ((total,), (total, 1)),

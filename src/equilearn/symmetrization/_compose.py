@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from equilearn.actions import CombinedAction, Data, batch_size, first_leaf, map_data
+from equilearn.actions import CombinedAction, Data, batch_size, first_leaf
 from equilearn.groups import Element, Group, Product, Symmetric
 from equilearn.symmetrization._base import Elements, uniform_weight
+from equilearn.symmetrization._moving import repeat
 from equilearn.symmetrization._poses import FindPoses, Poses, Ties, poses_of
 from equilearn.symmetrization._views import factors_of, is_pointwise
 from equilearn.symmetry import Symmetry
@@ -65,19 +66,13 @@ def equivariant_frame(
                 aux[name] = aux[name] | flag if name in aux else flag
         count *= more
         if position + 1 < len(plan.order):
-            current = map_data(lambda t, r=more: t.repeat_interleave(r, dim=0), current)
-            current = symmetry.act_input(group.inverse(_embed(group, index, flat)), current)
+            current = symmetry.act_input(group.inverse(_embed(group, index, flat)), repeat(current, more))
     whole = parts[0]
     if isinstance(group, Product):
         whole = tuple(part for _, part in sorted(zip(plan.order, parts, strict=True), key=lambda pair: pair[0]))
-    return Elements(group.reshape(whole, (size, count)), uniform_weight(x, count), exact=bool(unique.all()), aux=aux)
-
-
-def copies(symmetry: Symmetry, x: Data, elements: Elements) -> Data:
-    """`g^-1 x` for each element, batch `B k`, in the order of the flattened elements."""
-    flat = symmetry.group.reshape(elements.g, (batch_size(x) * elements.count,))
-    repeated = map_data(lambda t: t.repeat_interleave(elements.count, dim=0), x)
-    return symmetry.act_input(symmetry.group.inverse(flat), repeated)
+    shared = all(factors_of(group)[i].is_finite and not isinstance(factors_of(group)[i], Symmetric) for i in plan.order)
+    g = group.reshape(whole, (size, count))
+    return Elements(g, uniform_weight(x, count), exact=bool(unique.all()), aux=aux, shared=shared)
 
 
 def _resolved(poses: Poses, symmetry: Symmetry, ties: Ties) -> Bool[Tensor, "M"]:

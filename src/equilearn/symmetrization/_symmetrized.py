@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
-from equilearn.actions import Data, batch_size, first_leaf, map_data
-from equilearn.groups import Element
+from equilearn.actions import Data, batch_size, map_data
 from equilearn.symmetrization._base import Elements, Samples, Strategy, make_strategy
+from equilearn.symmetrization._moving import copies, move_copies, repeat
 from equilearn.symmetry import Symmetry
 
 
@@ -72,14 +72,13 @@ class Symmetrized(nn.Module):
     def evaluate(self, x: Data, elements: Elements) -> Data:
         """`g f(g^-1 x)` for each of the given elements, shape `(B, k, ...)`; one call of the model."""
         size, count = batch_size(x), elements.count
-        group = self.symmetry.group
-        g: Element = group.reshape(elements.g, (size * count,))
-        repeated = x if count == 1 else map_data(lambda t: t.repeat_interleave(count, dim=0), x)
-        if not self.symmetry.input.is_trivial:
-            repeated = self.symmetry.act_input(group.inverse(g), repeated)
-        y = self.model(repeated)
+        if self.symmetry.input.is_trivial:
+            seen = repeat(x, count)
+        else:
+            seen = copies(self.symmetry.input, self.symmetry.group.inverse(elements.g), x, shared=elements.shared)
+        y = self.model(seen)
         if not self.symmetry.output.is_trivial:
-            y = self.symmetry.act_output(g, y)
+            y = move_copies(self.symmetry.output, elements.g, y, shared=elements.shared)
         return map_data(lambda t: t.reshape(size, count, *t.shape[1:]), y)
 
     def is_exact(self, x: Data | None = None) -> bool:
@@ -169,8 +168,3 @@ def _standard_error(elements: Elements, t: Tensor) -> Tensor:
     w2 = w.square()
     spread = (w2 * (t - mean).abs().square()).sum(1)
     return (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
-
-
-def device_of(x: Data) -> torch.device:
-    """Where the data live."""
-    return first_leaf(x).device
