@@ -1,0 +1,362 @@
+"""`advise`: run the candidates on the user's own data and say which pays."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equilearn import io
+from equilearn._check import InputError, one_of, positive_int, require
+from equilearn._version import __version__
+from equilearn.actions import Data, batch_size, first_leaf, map_data
+from equilearn.advisor._candidates import Candidate, candidates, plain_network
+from equilearn.advisor._snapshot import fingerprint_of, save_task
+from equilearn.advisor._summary import summarize
+from equilearn.advisor._symmetry import check_fits
+from equilearn.advisor._trial import run
+from equilearn.data import Task, from_arrays, load_function
+from equilearn.groups import SO, Cyclic, Dihedral, Lorentz, O, Scaling, Symmetric, Translation
+from equilearn.studies import LocalExecutor, Store, run_trials
+from equilearn.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much work a run does."""
+
+    sizes: tuple[int, ...]
+    seeds: int
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    measured_elements: int = 4
+
+
+PRESETS = {
+    "quick": Preset(sizes=(50, 200, 1000), seeds=3, steps=400),
+    "full": Preset(sizes=(50, 100, 200, 500, 1000, 5000), seeds=5, steps=2000, measured_elements=16),
+}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, and on what it rests."""
+
+    strategy: str
+    headline: str
+    reasons: tuple[str, ...]
+    if_deployed_as_is: dict[str, Any]
+    if_deployed_transformed: dict[str, Any]
+    confidence: dict[str, Any]
+    would_change: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.headline
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The result of `advise`: the recommendation, and the summary that it was drawn from."""
+
+    summary: dict[str, Any]
+    folder: Path | None = None
+    recommendation: Recommendation = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = dict(self.summary["recommendation"])
+        given["reasons"], given["would_change"] = tuple(given["reasons"]), tuple(given["would_change"])
+        object.__setattr__(self, "recommendation", Recommendation(**given))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a trial."""
+        return self.summary["rows"]
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file, to `path`."""
+        # The report room stands below this one; it is reached when asked for, never at import.
+        from importlib import import_module
+
+        return import_module("equilearn.report").write_report(self.summary, path)
+
+    def __str__(self) -> str:
+        return self.recommendation.headline
+
+
+def advise(
+    x: Data | np.ndarray,
+    y: Tensor | np.ndarray,
+    *,
+    symmetry: Symmetry,
+    x_test: Data | np.ndarray | None = None,
+    y_test: Tensor | np.ndarray | None = None,
+    kind: str | None = None,
+    name: str = "your data",
+    **options: Any,
+) -> Advice:
+    """Which way of giving a model this symmetry pays on these data, by measurement.
+
+    Args:
+        x, y: inputs, batch first, and labels (int) or targets (float).
+        symmetry: the suspected symmetry.
+        x_test, y_test: held-out data; a stratified split of `x`, `y` where absent.
+        kind: `"classification"` or `"regression"`; told from `y` where absent.
+        name: for the report.
+        options: as for `advise_task`: `sizes`, `seeds`, `preset`, `out`, `strategies`, `workers`, ...
+
+    Raises:
+        InputError: data that cannot be used, or that the symmetry does not fit.
+
+    Example:
+        >>> import equilearn as eq
+        >>> digits = eq.data.digits()
+        >>> turns = eq.Symmetry(eq.Cyclic(4), input=eq.actions.images())
+        >>> advice = eq.advise(  # doctest: +SKIP
+        ...     digits.x_train, digits.y_train, symmetry=turns, sizes=(50, 200), seeds=2
+        ... )
+        >>> advice.recommendation.strategy  # doctest: +SKIP
+        'plain'
+    """
+    task = from_arrays(x, y, x_test, y_test, kind=kind, name=name)
+    return advise_task(task, symmetry, **options)
+
+
+def advise_task(
+    task: Task,
+    symmetry: Symmetry | None = None,
+    *,
+    sizes: Sequence[int] | None = None,
+    seeds: int | None = None,
+    preset: str = "quick",
+    strategies: Sequence[str] | None = None,
+    model: str | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    command: str = "",
+    progress: Callable[..., None] | None = None,
+) -> Advice:
+    """`advise` on a `Task`: a grid of strategies x training sizes x seeds, then the recommendation.
+
+    Args:
+        task: the data.
+        symmetry: the suspected symmetry; default the task's own.
+        sizes: training sizes; those beyond the data are cut to all of them.
+        seeds: number of repetitions, each with its own training subset and initial weights.
+        preset: `"quick"` (minutes on two cores) or `"full"`.
+        strategies: names of those to try; default all that fit.
+        model: `"package.module:function"` that takes the task and returns a fresh network, used as
+            the plain one in every strategy that wraps a network; default a small CNN or MLP.
+        out: folder for the store, which a later call resumes; default a temporary one.
+        workers: processes; default one per core.
+        seed: the first seed.
+        command: what the user typed, for the report.
+        progress: called as `progress(done, total, seconds_left)`.
+
+    Raises:
+        InputError: unknown names, sizes that do not fit, a folder that holds another run.
+
+    Cost: strategies x sizes x seeds trainings of the preset's number of steps.
+    """
+    symmetry = symmetry or task.symmetry
+    if symmetry is None:
+        raise InputError("Which symmetry? Give one, such as symmetry=Symmetry(Cyclic(4), input=actions.images()).")
+    check_fits(symmetry, task)
+    plan = _plan(task, preset, sizes, seeds, seed)
+    chosen, skipped = _fitting(task, symmetry, strategies, model)
+    with _folder(out) as folder:
+        fingerprint = fingerprint_of(task)
+        configs = _grid(fingerprint, symmetry, chosen, plan, preset, model)
+        identity = {"data": fingerprint, "symmetry": repr(symmetry)}
+        with Store.open(folder / "store.db", kind="advise", identity=identity) as store:
+            save_task(task, folder)
+            store.set_meta("run", _about(task, symmetry, chosen, skipped, plan, preset, command))
+            trial = partial(run, str(folder), symmetry)
+            with LocalExecutor(workers or os.cpu_count() or 1) as executor:
+                run_trials(trial, configs, store, executor=executor, progress=progress, weight=_weight)
+            summary = summarize(store)
+        if out is not None:
+            io.write_json(folder / "summary.json", summary)
+    if summary["recommendation"] is None:
+        failures = "; ".join(sorted({f"{f['strategy']}: {f['error']}" for f in summary["failed"]}))
+        raise InputError(f"Every trial failed. {failures}")
+    return Advice(summary, Path(out) if out is not None else None)
+
+
+# --- the plan -----------------------------------------------------------------------------
+
+
+def _plan(task: Task, preset: str, sizes: Sequence[int] | None, seeds: int | None, seed: int) -> dict[str, Any]:
+    """The preset with the user's sizes and seeds in place, as JSON-ready values."""
+    chosen = PRESETS[one_of(preset, PRESETS, "preset")]
+    available = batch_size(task.x_train)
+    wanted = [positive_int(size, "Each training size", task.classes or 2) for size in (sizes or chosen.sizes)]
+    # More than there is means all there is; asking for it twice does not.
+    fitted = sorted({min(size, available) for size in wanted})
+    first = positive_int(seed, "seed", 0)
+    count = positive_int(chosen.seeds if seeds is None else seeds, "seeds")
+    training = {key: getattr(chosen, key) for key in ("steps", "batch_size", "learning_rate", "measured_elements")}
+    return {"sizes": fitted, "seeds": list(range(first, first + count)), "training": training}
+
+
+def _fitting(
+    task: Task, symmetry: Symmetry, strategies: Sequence[str] | None, model: str | None
+) -> tuple[list[Candidate], list[dict[str, str]]]:
+    """The candidates that fit, and the others with the reason. Each is built once and run on two
+    inputs, so that a misfit is found before any training."""
+    base = load_function(model) if model else plain_network
+    chosen, skipped = [], []
+    for candidate in candidates(tuple(strategies) if strategies else None):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                built = candidate.build(task, symmetry, base).eval()
+                _check_output(built(map_data(lambda t: t[:2], task.x_train)), task)
+            chosen.append(candidate)
+        except InputError as error:
+            if model and candidate.name == "plain":
+                raise
+            skipped.append({"strategy": candidate.name, "reason": str(error)})
+    require(bool(chosen), f"No strategy fits {symmetry}: " + "; ".join(s["reason"] for s in skipped))
+    return chosen, skipped
+
+
+def _check_output(output: Any, task: Task) -> None:
+    wanted = (task.classes,) if task.kind == "classification" else tuple(task.y_train.shape[1:])
+    require(
+        isinstance(output, Tensor) and tuple(output.shape[1:]) == wanted,
+        f"The network returns {tuple(getattr(output, 'shape', ()))} for two inputs, but the task needs (2, "
+        + ", ".join(map(str, wanted))
+        + ").",
+    )
+
+
+def _grid(
+    fingerprint: str,
+    symmetry: Symmetry,
+    chosen: Sequence[Candidate],
+    plan: dict[str, Any],
+    preset: str,
+    model: str | None,
+) -> list[dict[str, Any]]:
+    """One configuration a trial, in the order of the report's rows."""
+    common = {"data": fingerprint, "symmetry": repr(symmetry), "preset": preset}
+    first = plan["seeds"][0]
+    trials = [
+        {
+            "trial": "strategy",
+            **common,
+            **plan["training"],
+            "model": model,
+            "strategy": candidate.name,
+            "train_size": size,
+            "seed": seed,
+            "grid_seed": first,
+        }
+        for candidate in chosen
+        for size in plan["sizes"]
+        for seed in plan["seeds"]
+    ]
+    return [{"trial": "data_symmetry", **common, "seed": first}, *trials]
+
+
+def _weight(config: Mapping[str, Any]) -> float:
+    """Relative cost of a trial, for the time left and to start the long ones first."""
+    return candidates((config["strategy"],))[0].weight if config["trial"] == "strategy" else 2.0
+
+
+# --- the record ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """The folder of the store: the user's, made if need be, or a temporary one."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="equilearn-") as name:
+            yield Path(name)
+        return
+    yield io.writable_folder(out)
+
+
+def _about(
+    task: Task,
+    symmetry: Symmetry,
+    chosen: Sequence[Candidate],
+    skipped: list[dict[str, str]],
+    plan: dict[str, Any],
+    preset: str,
+    command: str,
+) -> dict[str, Any]:
+    """What the summary says of the run besides its rows."""
+    return {
+        "equilearn": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "preset": preset,
+        "environment": environment(),
+        "task": {
+            "name": task.name,
+            "about": task.about,
+            "kind": task.kind,
+            "classes": task.classes,
+            "class_names": list(task.class_names),
+            "train": batch_size(task.x_train),
+            "test": batch_size(task.x_test),
+            "input_shape": list(first_leaf(task.x_train).shape[1:]),
+            "metric": "accuracy" if task.kind == "classification" else "relative error",
+            "higher_is_better": task.kind == "classification",
+        },
+        "symmetry": {
+            "group": symmetry.group.name,
+            "input": symmetry.input.name,
+            "output": symmetry.output.name,
+            "exact": symmetry.input.is_exact(task.x_test),
+            "moved": moved_word(symmetry),
+        },
+        "strategies": [{"name": c.name, "label": c.label, "describe": c.describe(symmetry)} for c in chosen],
+        "skipped": skipped,
+        "grid": {
+            "strategies": [c.name for c in chosen],
+            "sizes": plan["sizes"],
+            "seeds": plan["seeds"],
+            "training": plan["training"],
+        },
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the figures were made with."""
+    return {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "threads": 1,
+        "device": "cpu",
+    }
+
+
+_MOVED = (
+    (Dihedral | O, "turned or flipped"),
+    (Cyclic | SO, "rotated"),
+    (Symmetric, "permuted"),
+    (Lorentz, "boosted"),
+    (Translation, "shifted"),
+    (Scaling, "rescaled"),
+)
+
+
+def moved_word(symmetry: Symmetry) -> str:
+    """What an input is once the group has acted on it, in one word for sentences."""
+    return next((word for kind, word in _MOVED if isinstance(symmetry.group, kind)), "transformed")

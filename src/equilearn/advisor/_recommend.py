@@ -1,0 +1,214 @@
+"""The recommendation: a pure function of the rows of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from equilearn.advisor._compare import Comparison, compare
+
+MARGIN = {"accuracy": 0.005, "relative error": 0.002}
+"""Differences below these are too small to matter: half a point of accuracy, 0.2 % of relative error."""
+
+_FREE_IN_USE = {"plain": 0, "augment": 1}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a recommendation rests on: all rows, and the comparisons at the largest training size."""
+
+    rows: Sequence[dict[str, Any]]
+    metric: str
+    moved: str
+    """Word for a transformed input in sentences: `"rotated"`, `"permuted"`, ..."""
+    data_symmetry: dict[str, Any] | None
+
+    @property
+    def higher(self) -> bool:
+        return self.metric == "accuracy"
+
+    @property
+    def margin(self) -> float:
+        return MARGIN[self.metric]
+
+    @property
+    def sizes(self) -> list[int]:
+        return sorted({row["train_size"] for row in self.rows})
+
+    def at(self, size: int, column: str) -> Comparison:
+        rows = [row for row in self.rows if row["train_size"] == size]
+        return compare(rows, column, higher_is_better=self.higher)
+
+    def show(self, score: float) -> str:
+        return f"{100 * score:.1f} %" if self.metric == "accuracy" else f"{score:.3g}"
+
+    def cost(self, name: str) -> float:
+        times = sorted(row["inference_ms"] for row in self.rows if row["strategy"] == name)
+        return times[len(times) // 2]
+
+
+def recommend(evidence: Evidence) -> dict[str, Any]:
+    """The recommendation, JSON-ready: strategy, reasons, both deployments, confidence, what would change it.
+
+    The rule: at the largest training size, as seen and transformed apart, take the strategies not
+    shown to be worse than the best, and of those the cheapest in use. Where the data are found
+    symmetric, inputs will come transformed, and the transformed winner is recommended; where they
+    are not, the data themselves say how inputs come, and the winner as seen is.
+    """
+    size = evidence.sizes[-1]
+    seen, moved = evidence.at(size, "per_sample"), evidence.at(size, "per_sample_transformed")
+    as_is, transformed = _choose(seen, evidence), _choose(moved, evidence)
+    symmetric = bool((evidence.data_symmetry or {}).get("symmetric"))
+    strategy, basis = (transformed, moved) if symmetric else (as_is, seen)
+    return {
+        "strategy": strategy,
+        "headline": _headline(evidence, seen, moved, as_is, transformed),
+        "reasons": _reasons(evidence, seen, moved, strategy, symmetric),
+        "if_deployed_as_is": _deployment(evidence, seen, as_is, "as they are in your data"),
+        "if_deployed_transformed": _deployment(evidence, moved, transformed, evidence.moved),
+        "confidence": _confidence(basis, strategy, evidence),
+        "would_change": _would_change(evidence, seen, moved, as_is, transformed, symmetric),
+    }
+
+
+def _choose(comparison: Comparison, evidence: Evidence) -> str:
+    """The cheapest in use of those not shown to be worse than the best."""
+    tied = comparison.tied_with_best(evidence.margin)
+    return min(tied, key=lambda name: (_FREE_IN_USE.get(name, 2), evidence.cost(name)))
+
+
+def _headline(evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str) -> str:
+    show = evidence.show
+    if as_is == transformed:
+        return (
+            f"Use {as_is}: it scores {show(seen.score(as_is))} on inputs as they are in your data and "
+            f"{show(moved.score(as_is))} on {evidence.moved} ones, and nothing tried was shown to be better at either."
+        )
+    return (
+        f"If inputs will come as they are in your data, use {as_is} ({show(seen.score(as_is))}). "
+        f"If they will come {evidence.moved}, use {transformed}: {show(moved.score(transformed))} there, "
+        f"where {as_is} falls to {show(moved.score(as_is))}."
+    )
+
+
+def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str, symmetric: bool) -> list[str]:
+    reasons = []
+    found = evidence.data_symmetry
+    if found:
+        reasons.append(found["sentence"])
+        if found.get("pose"):
+            reasons.append(found["pose"]["sentence"])
+        reasons.append(
+            f"So inputs are expected {evidence.moved}: the choice rests on the scores there."
+            if symmetric
+            else "So inputs are expected as they are in your data: the choice rests on the scores there."
+        )
+    reasons.append(_price(evidence, seen, moved, strategy))
+    reasons.extend(_harm(evidence, seen, strategy))
+    return [reason for reason in reasons if reason]
+
+
+def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> str:
+    if strategy == "plain" or "plain" not in seen.names:
+        return ""
+    times = evidence.cost(strategy) / max(evidence.cost("plain"), 1e-9)
+    gain, low, high = moved.deficit("plain", strategy)
+    return (
+        f"Against plain, {strategy} gains {_difference(evidence, gain, low, high)} on {evidence.moved} inputs, "
+        f"at {times:.1f} times the time per prediction."
+    )
+
+
+def _harm(evidence: Evidence, seen: Comparison, strategy: str) -> list[str]:
+    """Whatever a recommended symmetry costs on inputs as they are is said, always."""
+    if strategy == "plain" or "plain" not in seen.names:
+        return []
+    loss, low, high = seen.deficit(strategy, "plain")
+    if low <= 0:
+        return []
+    return [
+        f"It hurts on inputs as they are: {_difference(evidence, loss, low, high)} worse than plain there. "
+        "Use it only where inputs will come transformed."
+    ]
+
+
+def _difference(evidence: Evidence, mean: float, low: float, high: float) -> str:
+    if evidence.metric == "accuracy":
+        return f"{100 * mean:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}] of relative error"
+
+
+def _deployment(evidence: Evidence, comparison: Comparison, strategy: str, how: str) -> dict[str, Any]:
+    low, high = comparison.interval(strategy)
+    others = [n for n in comparison.tied_with_best(evidence.margin) if n != strategy]
+    tail = f" Not shown to be worse: {', '.join(others)}." if others else " Every other strategy was worse."
+    return {
+        "strategy": strategy,
+        "score": comparison.score(strategy),
+        "interval": [low, high],
+        "sentence": f"If inputs come {how}: {strategy}, {evidence.metric} {evidence.show(comparison.score(strategy))} "
+        f"[{evidence.show(low)}, {evidence.show(high)}].{tail}",
+    }
+
+
+def _confidence(comparison: Comparison, strategy: str, evidence: Evidence) -> dict[str, Any]:
+    probability = comparison.probability_best(strategy, evidence.margin)
+    if comparison.seeds < 2:
+        return {
+            "level": "low",
+            "probability": probability,
+            "sentence": "Only one training seed was run, so the spread between trainings is not known. Use --seeds 3.",
+        }
+    level = "high" if probability >= 0.95 else "medium" if probability >= 0.7 else "low"
+    return {
+        "level": level,
+        "probability": probability,
+        "sentence": f"In {100 * probability:.0f} % of resampled runs (test inputs and training seeds) {strategy} "
+        f"is the best strategy or within {_difference_margin(evidence)} of it.",
+    }
+
+
+def _difference_margin(evidence: Evidence) -> str:
+    return "half a point" if evidence.metric == "accuracy" else f"{evidence.margin:g}"
+
+
+def _would_change(
+    evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str, symmetric: bool
+) -> list[str]:
+    changes = []
+    if as_is != transformed and not symmetric:
+        loss, _, _ = seen.deficit(transformed, as_is)
+        gain, _, _ = moved.deficit(as_is, transformed)
+        changes.append(
+            f"How inputs come. {transformed} scores {evidence.show(seen.score(transformed))} as seen "
+            f"({_points(evidence, loss)} less than {as_is}) and {_points(evidence, gain)} more on {evidence.moved} "
+            f"inputs: it pays once more than about {_break_even(loss, gain)} of them come {evidence.moved}."
+        )
+    if as_is != transformed and symmetric:
+        changes.append("If inputs at deployment keep a pose that these data do not show, the answer as seen applies.")
+    if len(evidence.sizes) > 1 and "plain" in seen.names:
+        first, last = evidence.sizes[0], evidence.sizes[-1]
+        changes.append(_learning_curve(evidence, first, last))
+    return changes
+
+
+def _points(evidence: Evidence, difference: float) -> str:
+    return f"{100 * difference:.1f} points" if evidence.metric == "accuracy" else f"{difference:.3g} of relative error"
+
+
+def _break_even(loss: float, gain: float) -> str:
+    if loss <= 0:
+        return "0 %"
+    return f"{100 * loss / (loss + gain):.0f} %" if gain > 0 else "100 %"
+
+
+def _learning_curve(evidence: Evidence, first: int, last: int) -> str:
+    def gap(size: int) -> float:
+        moved = evidence.at(size, "per_sample_transformed")
+        return moved.deficit("plain", moved.best())[0]
+
+    return (
+        f"The amount of data. On {evidence.moved} inputs plain is {_points(evidence, gap(first))} behind the best "
+        f"strategy with {first} training samples and {_points(evidence, gap(last))} behind with {last}."
+    )

@@ -1,0 +1,91 @@
+"""`summary.json` of `advise`: a pure function of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equilearn.advisor._recommend import Evidence, recommend
+from equilearn.studies import Store
+
+_ROW = (
+    "strategy",
+    "train_size",
+    "seed",
+    "score",
+    "score_transformed",
+    "equivariance_error",
+    "equivariance_interval",
+    "per_element",
+    "floor",
+    "interpolation_floor",
+    "resampling",
+    "verdict",
+    "seconds",
+    "inference_ms",
+    "parameters",
+)
+
+
+def summarize(store: Store) -> dict[str, Any]:
+    """Everything a report shows, from the rows of a run, without training anything.
+
+    Args:
+        store: the store of an `advise` run, finished or not; only finished trials count.
+
+    Returns:
+        The dictionary that `summary.json` holds. `recommendation` is None while no trial of the
+        largest training size is done.
+    """
+    run = store.meta["run"]
+    done = store.rows()
+    rows = [row for row in done if row["trial"] == "strategy" and _in_grid(row, run)]
+    found = next((row for row in done if row["trial"] == "data_symmetry"), None)
+    evidence = Evidence(rows, run["task"]["metric"], run["symmetry"]["moved"], _clean(found))
+    return {
+        "kind": "advise",
+        **{key: run[key] for key in ("equilearn", "created", "command", "preset", "environment")},
+        "total_seconds": sum(row["seconds"] for row in rows),
+        "task": run["task"],
+        "symmetry": run["symmetry"],
+        "strategies": _describe(run, rows),
+        "skipped": run["skipped"],
+        "failed": [
+            {
+                "strategy": row.get("strategy", "data symmetry"),
+                "train_size": row.get("train_size"),
+                "error": row["error"],
+            }
+            for row in store.rows(status="failed")
+        ],
+        "rows": [{key: row[key] for key in _ROW} for row in rows],
+        "data_symmetry": _clean(found),
+        "prediction": None,
+        "recommendation": recommend(evidence) if rows else None,
+    }
+
+
+def _in_grid(row: dict[str, Any], run: dict[str, Any]) -> bool:
+    grid = run["grid"]
+    return (
+        row["strategy"] in grid["strategies"]
+        and row["train_size"] in grid["sizes"]
+        and row["seed"] in grid["seeds"]
+        and row["preset"] == run["preset"]
+    )
+
+
+def _clean(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The measured symmetry of the data without the columns of its configuration."""
+    if found is None:
+        return None
+    config = {"trial", "data", "symmetry", "seed", "preset"}
+    return {key: value for key, value in found.items() if key not in config}
+
+
+def _describe(run: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    used = {row["strategy"] for row in rows}
+    return [
+        {"name": strategy["name"], "label": strategy["label"], "describe": strategy["describe"]}
+        for strategy in run["strategies"]
+        if strategy["name"] in used
+    ]

@@ -1,0 +1,199 @@
+"""One trial of `advise`: build, train, score as seen and transformed, measure the symmetry."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilearn.actions import Data, batch_size, first_leaf, map_data
+from equilearn.advisor._candidates import Candidate, candidates, plain_network
+from equilearn.advisor._snapshot import load_task
+from equilearn.data import Task, load_function, subsample
+from equilearn.groups import Element, Group
+from equilearn.measure import data_symmetry, equivariance_error
+from equilearn.symmetry import Symmetry
+from equilearn.training import fit, predict
+
+ALL_ELEMENTS_UP_TO = 16
+"""Largest finite group of which every element transforms every test input."""
+
+MEASURED_INPUTS = 256
+"""Test inputs on which the equivariance error is measured."""
+
+
+def run(folder: str, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    """The trial that `config` describes, on the data saved in `folder`; a JSON-ready row."""
+    task = load_task(folder)
+    if config["trial"] == "data_symmetry":
+        return _data_symmetry(task, symmetry, config)
+    return _train_and_score(task, symmetry, config)
+
+
+def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    labels = task.y_train if task.kind == "classification" else None
+    generator = torch.Generator().manual_seed(config["seed"])
+    return data_symmetry(task.x_train, labels, symmetry, generator=generator).as_dict()
+
+
+def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    (candidate,) = candidates((config["strategy"],))
+    train = subsample(task, config["train_size"], config["seed"])
+    # Weights are drawn by the layers' own constructors from the global stream: fork it, so that
+    # the trial is reproducible and the caller's stream stays where it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config["seed"])
+        base = load_function(config["model"]) if config.get("model") else plain_network
+        model = candidate.build(task, symmetry, base)
+    scaler = TargetScaler(train, symmetry)
+    started = time.perf_counter()
+    _fit(model, train, scaler, candidate, symmetry, config)
+    seconds = time.perf_counter() - started
+    return {
+        **_scores(model, task, scaler, symmetry, config),
+        **_equivariance(model, task, symmetry, config),
+        "seconds": seconds,
+        "inference_ms": _inference_ms(model, task, config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+class TargetScaler:
+    """Targets of a regression at unit scale for training; labels of a classification untouched.
+
+    Invariant targets are standardised feature by feature. Targets that move with the group are
+    divided by one number, the only scaling that commutes with every action.
+    """
+
+    def __init__(self, task: Task, symmetry: Symmetry):
+        self.active = task.kind == "regression"
+        if self.active:
+            y = task.y_train
+            self.shift = y.mean(0) if symmetry.is_invariance else torch.zeros_like(y[0])
+            spread = (y - self.shift).square()
+            self.scale = (spread.mean(0) if symmetry.is_invariance else spread.mean()).sqrt().clamp_min(1e-12)
+
+    def down(self, y: Tensor) -> Tensor:
+        return (y - self.shift) / self.scale if self.active else y
+
+    def up(self, y: Tensor) -> Tensor:
+        return y * self.scale + self.shift if self.active else y
+
+
+def _fit(
+    model: nn.Module,
+    train: Task,
+    scaler: TargetScaler,
+    candidate: Candidate,
+    symmetry: Symmetry,
+    config: dict[str, Any],
+) -> None:
+    def augment(x: Data, y: Tensor, generator: torch.Generator) -> tuple[Data, Tensor]:
+        g = symmetry.group.sample(batch_size(x), generator=generator)
+        moved = symmetry.act_input(g, x)
+        return moved, y if symmetry.is_invariance else symmetry.act_output(g, y)
+
+    fit(
+        model,
+        train.x_train,
+        scaler.down(train.y_train),
+        loss="cross_entropy" if train.kind == "classification" else "mse",
+        steps=round(config["steps"] * candidate.steps),
+        batch_size=config["batch_size"],
+        learning_rate=config["learning_rate"],
+        augment=augment if candidate.augments(symmetry) else None,
+        seed=config["seed"],
+    )
+
+
+# --- scores -------------------------------------------------------------------------------
+
+
+def transforming_elements(group: Group, count: int, seed: int) -> list[Element]:
+    """The elements that make the transformed test copies, each list entry of batch `()` or `(count,)`.
+
+    Every non-identity element of a small finite group; otherwise one random element per input
+    (Haar, or the stated law of a non-compact group).
+    """
+    if group.order is not None and group.order <= ALL_ELEMENTS_UP_TO:
+        elements = group.elements()
+        return [group.take(elements, i) for i in range(1, group.order)]
+    return [group.sample(count, generator=torch.Generator().manual_seed(10_000 + seed))]
+
+
+def _scores(
+    model: nn.Module, task: Task, scaler: TargetScaler, symmetry: Symmetry, config: dict[str, Any]
+) -> dict[str, Any]:
+    # Test inputs only carry the seed of the grid, not of the trial: strategies and seeds are
+    # compared on the same transformed copies.
+    moved = [
+        _losses(model, task, scaler, symmetry, g)
+        for g in transforming_elements(symmetry.group, batch_size(task.x_test), config["grid_seed"])
+    ]
+    seen = _losses(model, task, scaler, symmetry, None)
+    transformed = torch.stack(moved).mean(0) if moved else seen
+    return {
+        "score": _summary_score(seen, task),
+        "score_transformed": _summary_score(transformed, task),
+        "per_sample": _compact(seen),
+        "per_sample_transformed": _compact(transformed),
+    }
+
+
+def _losses(model: nn.Module, task: Task, scaler: TargetScaler, symmetry: Symmetry, g: Element | None) -> Tensor:
+    """Per test input: 1 where the class is right, or the squared error over the mean squared target."""
+    x, y = task.x_test, task.y_test
+    if g is not None:
+        x = symmetry.act_input(g, x)
+        y = y if symmetry.is_invariance else symmetry.act_output(g, y)
+    output = scaler.up(predict(model, x))
+    if task.kind == "classification":
+        return (output.argmax(-1) == y).double()
+    error = (output.reshape(len(y), -1) - y.reshape(len(y), -1)).double().square().sum(-1)
+    return error / y.double().reshape(len(y), -1).square().sum(-1).mean().clamp_min(1e-300)
+
+
+def _summary_score(losses: Tensor, task: Task) -> float:
+    mean = float(losses.mean())
+    return mean if task.kind == "classification" else mean**0.5
+
+
+def _compact(losses: Tensor) -> list[float]:
+    """Six digits are plenty for the bootstrap, and keep a row small."""
+    return [float(f"{value:.6g}") for value in losses.tolist()]
+
+
+# --- what it costs, and whether it holds ----------------------------------------------------
+
+
+def _equivariance(model: nn.Module, task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    x = map_data(lambda t: t[:MEASURED_INPUTS], task.x_test)
+    generator = torch.Generator().manual_seed(config["grid_seed"])
+    error = equivariance_error(model, symmetry, x, samples=config["measured_elements"], generator=generator)
+    return {
+        "equivariance_error": error.mean,
+        "equivariance_interval": None if error.interval is None else list(error.interval),
+        "per_element": [{"element": e.label, "error": e.error} for e in error.per_element],
+        "floor": error.floor,
+        "interpolation_floor": error.interpolation_floor,
+        "resampling": error.resampling,
+        "verdict": error.verdict,
+    }
+
+
+def _inference_ms(model: nn.Module, task: Task, config: dict[str, Any]) -> float:
+    """Median milliseconds for a batch of up to 64 inputs."""
+    x = map_data(lambda t: t[:64], task.x_test)
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        predict(model, x)
+        times.append(time.perf_counter() - started)
+    return 1000 * sorted(times)[len(times) // 2]
+
+
+def device_of(task: Task) -> str:
+    """Where the data live."""
+    return str(first_leaf(task.x_train).device)
