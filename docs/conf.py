@@ -43,7 +43,7 @@ def to_restructured_text(app, what, name, obj, options, lines):
             pieces[i] = "``" + " ".join(piece.split()) + "``"
         elif ">>>" not in piece and "``" not in piece:
             words = EMPHASIS.split(piece)
-            words[::2] = [re.sub(r"([*|])", r"\\\1", word) for word in words[::2]]
+            words[::2] = [re.sub(r"([*|])(?=\S)", r"\\\1", word) for word in words[::2]]
             pieces[i] = "".join(words)
     lines[:] = "".join(pieces).split("\n")
 
