@@ -111,7 +111,8 @@ def make_advise(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
         "rows": [_row(s, place, seed, noise) for s in STRATEGIES for place in range(3) for seed in seeds],
         "data_symmetry": {
             "p_value": 0.0005,
-            "effect": 0.91,
+            "effect": 0.45,
+            "interval": [0.43, 0.47],
             "symmetric": False,
             "sentence": "A classifier tells rotated copies from the data in 95 % of held-out cases, so "
             "the data are not "
@@ -126,7 +127,7 @@ def make_advise(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
                 ],
                 "sentence": "Once rotations are removed, 6 and 9 are taken for each other: the pose tells the label.",
             },
-            "coverage": [{"class": str(i), "coverage": 0.03 + 0.004 * i} for i in range(10)],
+            "coverage": [{"class": i, "samples": 120, "coverage": 0.03 + 0.004 * i} for i in range(10)],
         },
         "prediction": None,
         "recommendation": {

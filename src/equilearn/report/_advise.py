@@ -152,6 +152,10 @@ def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any]) ->
         score = "Relative error: the root mean square of the error over that of the targets. Lower is better."
     if rows.metric not in ("accuracy", "relative error"):
         score = f"{rows.metric}. {'Higher' if rows.higher else 'Lower'} is better."
+    effect = (
+        "The area under the curve of a classifier that tells the data from their transforms on held-out samples, less "
+        "0.5: 0 where they look alike, 0.5 where they never do. p: the chance of so large an effect in symmetric data."
+    )
     found = [
         Fact("Score", score),
         Fact("As seen", "On the test samples as they are."),
@@ -162,6 +166,7 @@ def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any]) ->
             "the same copies.",
         ),
         Fact("Interval", _interval_definition(rows, task)),
+        Fact("Effect", effect),
         Fact(*common.NORM),
         Fact(*common.VERDICT),
         Fact(*common.FLOOR),

@@ -9,7 +9,7 @@ from typing import Any
 from equilearn.report import plots
 from equilearn.report._common import Figure
 from equilearn.report._estimate import Estimate, estimate
-from equilearn.report._format import count, number, p_value, record, records, sentence, significant, text
+from equilearn.report._format import count, number, p_value, record, records, sentence, significant, text, with_interval
 from equilearn.report._heat import heat_range, heated
 from equilearn.report._rows import Rows
 from equilearn.report._table import Cell, Column, Table, blank, estimated, figure, generic, interval_column, words
@@ -34,7 +34,7 @@ def data_symmetry(summary: Mapping[str, Any], rows: Rows) -> dict[str, Any] | No
         "sentence": sentence(text(found.get("sentence"))),
         "pose_verdict": _told(pose.get("informative"), "The pose tells the label", "The pose does not tell the label"),
         "pose": bool(pose),
-        "pose_evidence": _evidence(pose),
+        "pose_evidence": p_value(pose.get("p_value")),
         "pose_sentence": sentence(text(pose.get("sentence"))),
         "confusions": _confusions(pose, names),
         "coverage": _coverage(found, names),
@@ -46,8 +46,12 @@ def _told(value: object, yes: str, no: str) -> str:
 
 
 def _evidence(found: Mapping[str, Any]) -> str:
-    effect = number(found.get("effect"))
-    return p_value(found.get("p_value")) + ("" if effect is None else f", effect size {significant(effect, 2)}")
+    """The p-value, and the effect with its interval: the area under the curve beyond one half."""
+    ends = found.get("interval")
+    low, high = ends if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+    effect = " ".join(part for part in with_interval(found.get("effect"), low, high) if part)
+    known = number(found.get("effect")) is not None
+    return p_value(found.get("p_value")) + (f", effect {effect} of at most 0.5" if known else "")
 
 
 def _class(value: object, names: list[str]) -> Cell:
@@ -89,7 +93,7 @@ def _coverage(found: Mapping[str, Any], names: list[str]) -> Table | None:
     cells = [
         [_class(c.get("class"), names), figure(c.get("coverage"), significant(c.get("coverage"), 2))] for c in rows
     ]
-    note = "How much of the poses the samples of a class already show: near 0 a single one, near 1 all alike."
+    note = "1 where the samples of a class cannot be told from their transforms, 0 where every one can."
     return Table("coverage", "Coverage of the orbit by class", [Column("Class"), Column("Coverage", True)], cells, note)
 
 
