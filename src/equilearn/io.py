@@ -239,7 +239,7 @@ def save(model: nn.Module | Mapping[str, Tensor], path: PathLike, metadata: Mapp
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state = model.state_dict() if isinstance(model, nn.Module) else dict(model)
+    state: dict[str, Any] = dict(model) if isinstance(model, Mapping) else model.state_dict()
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise InputTypeError(

@@ -31,9 +31,9 @@ def digits(seed: int = 0) -> Task:
     """
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    x = torch.tensor(found.images / 16, dtype=torch.get_default_dtype()).unsqueeze(1)
-    y = torch.tensor(found.target, dtype=torch.int64)
+    pixels, labels = load_digits(return_X_y=True)
+    x = torch.tensor(pixels / 16, dtype=torch.get_default_dtype()).reshape(-1, 1, 8, 8)
+    y = torch.tensor(labels, dtype=torch.int64)
     train, test = stratified_choice(y, 1200, torch.Generator().manual_seed(seed), stratified=True)
     return Task(
         name="digits",

@@ -18,6 +18,7 @@ def quotas(counts: Int[Tensor, " classes"], size: int, minimum: int = 0) -> Int[
     remainder (ties to the first class), at least `minimum` and at most all of each class.
 
     Example:
+        >>> import torch
         >>> quotas(torch.tensor([50, 30, 20]), 5)
         tensor([3, 1, 1])
     """
@@ -73,6 +74,7 @@ def subsample(task: Task, size: int, seed: int = 0) -> Task:
             its classes.
 
     Example:
+        >>> from equilearn.data import digits
         >>> small = subsample(digits(), 50, seed=0)
         >>> small.x_train.shape, small.x_test.shape
         (torch.Size([50, 1, 8, 8]), torch.Size([597, 1, 8, 8]))

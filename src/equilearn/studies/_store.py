@@ -213,7 +213,7 @@ class Store:
         """
         if not isinstance(result, Mapping):
             raise InputTypeError(f"A trial must return a dict of JSON values, got {type(result).__name__}.")
-        config, result = as_json(config), as_json(result)
+        config, result = dict(as_json(config)), as_json(result)
         clash = [name for name in result if name in config and result[name] != config[name]]
         require(not clash, f"The result's {clash} would hide the configuration's. Give them other names.")
         return self._record(config, "done", result, None, seconds)
@@ -278,7 +278,7 @@ class Store:
             "WHERE :status IN ('all', rows.status) ORDER BY grid.position IS NULL, grid.position, rows.key"
         )
         with _explained(self.path), closing(self._connection.execute(query, {"status": status})) as cursor:
-            found = [dict(zip(names, row, strict=True)) for row in cursor]
+            found: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in cursor]
             for record in found:
                 record["config"] = json.loads(record["config"])
                 record["result"] = None if record["result"] is None else json.loads(record["result"])
