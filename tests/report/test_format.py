@@ -43,6 +43,7 @@ def test_intervals_share_their_place() -> None:
     assert f.with_interval(0.002, -0.001, 0.005) == ("0.0020", "[−0.0010, 0.0050]")
     assert f.with_interval(3e-7, 0.0, 6e-7) == ("3.0e-7", "[0, 6.0e-7]")
     assert f.with_interval(1.0, 1.0, 1.0) == ("1.000", "[1.000, 1.000]")
+    assert f.with_interval(0.0, 0.0, 0.0) == ("0", "[0, 0]")
     assert f.with_interval(float("nan"), 0, 1) == ("–", "")
 
 

@@ -95,7 +95,7 @@ def score_table(rows: Rows) -> Table | None:
                     estimated(seen),
                     estimated(rows.score(name, size, "score_transformed")),
                     estimated(rows.gap(name, size)),
-                    figure(seen.n),
+                    figure(seen.n, count(seen.n)),
                 ]
             )
     note = f"{rows.metric.capitalize()}, {'higher' if rows.higher else 'lower'} is better. "

@@ -106,13 +106,14 @@ def with_interval(mean: object, low: object, high: object) -> tuple[str, str]:
     if m is None:
         return MISSING, ""
     largest = max(abs(v) for v in (m, lo, hi) if v is not None)
-    if largest != 0 and (largest < 1e-3 or largest >= 1e6):
+    if largest == 0:
+        return "0", "" if lo is None or hi is None else "[0, 0]"
+    if largest < 1e-3 or largest >= 1e6:
         show = lambda v: "0" if v == 0 else scientific(v, 2)  # noqa: E731
     else:
         # One number of places for all of ordinary size: a column of scores should line up.
         digits = 2 if largest > 1 else 1
-        ordinary = largest == 0 or 0.01 <= largest <= 1
-        decimals = 3 if ordinary else max(0, digits - math.floor(math.log10(largest)))
+        decimals = 3 if 0.01 <= largest <= 1 else max(0, digits - math.floor(math.log10(largest)))
         show = lambda v: fixed(v, decimals)  # noqa: E731
     return show(m), "" if lo is None or hi is None else f"[{show(lo)}, {show(hi)}]"
 

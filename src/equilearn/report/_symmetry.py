@@ -9,7 +9,17 @@ from typing import Any
 from equilearn.report import plots
 from equilearn.report._common import Figure
 from equilearn.report._estimate import Estimate, estimate
-from equilearn.report._format import count, number, p_value, record, records, sentence, significant, text, with_interval
+from equilearn.report._format import (
+    count,
+    number,
+    p_value,
+    record,
+    records,
+    sentence,
+    significant,
+    text,
+    with_interval,
+)
 from equilearn.report._heat import heat_range, heated
 from equilearn.report._rows import Rows
 from equilearn.report._table import Cell, Column, Table, blank, estimated, figure, generic, interval_column, words
