@@ -60,6 +60,18 @@ class ImageAction(Action):
         and flips on a rectangle."""
         return self._exact_on_squares if x.shape[-2] == x.shape[-1] else self._exact_on_rectangles
 
+    @property
+    def keeps_disc(self) -> bool:
+        """Whether the group only turns and reflects about the middle, so that what lies in the largest
+        disc stays in the image."""
+        if self._geometry.has_shift:
+            return False
+        g = self.group.sample((4,), generator=torch.Generator().manual_seed(0))
+        matrix, _ = self._geometry.parts(g, 2)
+        if matrix is None:
+            return True
+        return bool((matrix @ matrix.mT - torch.eye(2, dtype=torch.float64)).abs().max() < 1e-6)
+
     def _exact_shapes(self) -> tuple[bool, bool]:
         if self.group.lie_dim > 0 or self._geometry.has_shift:
             return False, False

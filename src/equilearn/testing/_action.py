@@ -49,6 +49,8 @@ def check_action(
     tolerance = _tolerance(x) if tolerance is None else tolerance
     g, h = (_draw(action, _ELEMENTS, generator, device) for _ in range(2))
     before = map_data(lambda t: t.clone(), x)
+    action(group.take(g, 0), x)
+    _check_untouched(action, before, x)
     _check_identity(action, x, tolerance)
     for i in range(_ELEMENTS):
         first, second = group.take(g, i), group.take(h, i)
@@ -58,8 +60,7 @@ def check_action(
             _check_linear(action, first, x, tolerance)
     _check_pairing(action, generator, x, tolerance)
     _check_orbit(action, g, x, tolerance)
-    if not _equal(before, x):
-        raise CheckFailed(f"{action} modifies its input; it must return new data.")
+    _check_untouched(action, before, x)
 
 
 def _tolerance(x: Data) -> float:
@@ -106,6 +107,11 @@ def _require_equal(action: Action, law: str, a: Data, b: Data, tolerance: float)
         raise CheckFailed(
             f"{action}: {law} is off by {gap:.3g}, relative to the largest number; allowed {tolerance:.3g}."
         )
+
+
+def _check_untouched(action: Action, before: Data, x: Data) -> None:
+    if not _equal(before, x):
+        raise CheckFailed(f"{action} modifies its input; it must return new data.")
 
 
 def _check_identity(action: Action, x: Data, tolerance: float) -> None:

@@ -1,0 +1,77 @@
+"""Fair comparisons of data with their transforms: both sides pay the same price of interpolation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from equilearn.actions import Action, Data, ImageAction, batch_size, first_leaf
+from equilearn.groups import Element, Group
+from equilearn.measure._evaluate import cast, leaves
+from equilearn.measure._labels import choose_elements, sample_moves
+
+_SIDE = 32
+_WIDTH = 4096
+_PROJECTED = 512
+_ANGLES = 16
+
+
+def kept_and_moved(action: Action, g: Element, x: Data, generator: torch.Generator | None) -> tuple[Data, Data]:
+    """`x` and `g x`, `g` one element or one a sample, fit to be told apart by their pose only.
+
+    On a grid `g x` is blurred and has lost its corners, which gives it away whatever the symmetry of the
+    data. So there both sides are transformed three times, with the same random `h` and `k` first:
+    `(hk)^-1 h k x` and `g (hk)^-1 h k x`; any two of the three elements are independent on either side,
+    so that both lose the same. Where the group turns about the middle, what lies outside the largest
+    disc is faded out before.
+    """
+    x = cast(x, torch.float64)
+    if action.is_exact(x):
+        return x, action(g, x)
+    if isinstance(action, ImageAction) and action.keeps_disc:
+        x = x * _disc(x.shape[-2], x.shape[-1]).to(x.device)
+    group, size, device = action.group, batch_size(x), first_leaf(x).device
+    k, h = (sample_moves(group, size, generator, device) for _ in range(2))
+    turned = action(h, action(k, x))
+    back = group.inverse(group.compose(h, k))
+    g = group.expand(g, (size,)) if group.batch_shape(g) == () else g
+    return action(back, turned), action(group.compose(g, back), turned)
+
+
+def _disc(height: int, width: int) -> Float[Tensor, "H W"]:
+    """1 in the largest disc, fading to 0 over its last pixel."""
+    down = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+    right = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    radius = (down[:, None] ** 2 + right**2).sqrt()
+    return (min(height, width) / 2 - radius).clamp(0.0, 1.0)
+
+
+def features(x: Data, projection_seed: int = 0) -> Float[Tensor, "B D"]:
+    """One row of numbers a sample, on the CPU: large images are pooled to 32 pixels a side, anything
+    wider than 4,096 numbers is projected at random."""
+    columns = []
+    for leaf in leaves(x):
+        if leaf.ndim == 4 and max(leaf.shape[-2:]) > _SIDE:
+            leaf = functional.adaptive_avg_pool2d(leaf, (min(_SIDE, leaf.shape[-2]), min(_SIDE, leaf.shape[-1])))
+        leaf = torch.view_as_real(leaf) if leaf.is_complex() else leaf
+        columns.append(leaf.detach().cpu().to(torch.float64).reshape(leaf.shape[0], -1))
+    wide = torch.cat(columns, dim=1)
+    if wide.shape[1] <= _WIDTH:
+        return wide
+    source = torch.Generator().manual_seed(projection_seed)
+    mix = torch.randn(wide.shape[1], _PROJECTED, generator=source, dtype=torch.float64)
+    return wide @ mix / math.sqrt(_PROJECTED)
+
+
+def spread_elements(group: Group, generator: torch.Generator | None, device: torch.device) -> Element:
+    """Elements that go round the group: all but the identity of a small one, 15 even steps of a circle,
+    else 16 random ones; batch shape `(G,)`."""
+    if group.lie_dim == 1 and group.is_compact and group.batch_shape(group.generators()) == (0,):
+        steps = torch.arange(1, _ANGLES, dtype=torch.float64).unsqueeze(-1) * (2 * math.pi / _ANGLES)
+        return group.to(group.exp(steps), device=device)
+    g, _ = choose_elements(group, _ANGLES, generator, device)
+    return g
