@@ -189,6 +189,16 @@ def test_processes_share_a_store(path: Path):
         assert all(len(store.attempts({"n": n})) == 1 for n in range(60))
 
 
+def test_a_read_only_store_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Store(path) as store:
+        store.put({"n": 1}, {"r": 1})
+    monkeypatch.setattr("equilearn.studies._store._writable", lambda file: False)
+    with Store(path, create=False) as store:
+        assert store.rows() == [{"n": 1, "r": 1}]
+        with pytest.raises(InputError, match="readonly.*Choose a folder you may write to"):
+            store.put({"n": 2}, {"r": 1})
+
+
 def test_a_store_in_memory():
     with Store(":memory:", kind="demo") as store:
         store.put({"n": 1}, {"r": 1})

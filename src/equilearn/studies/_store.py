@@ -127,8 +127,11 @@ class Store:
             else:
                 writable_folder(file.parent)
             if file.exists() and not _writable(file):
-                # A report may be drawn from a read-only folder, where no log file can be made.
-                target, uri = file.resolve().as_uri() + "?mode=ro&immutable=1", True
+                # A report may be drawn from a read-only folder, where no log can be made: then SQLite must be told
+                # that nobody writes. Where a killed run has left its log, that log holds rows and must be read.
+                log = Path(f"{file}-wal")
+                mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+                target, uri = f"{file.resolve().as_uri()}?{mode}", True
         return sqlite3.connect(target, timeout=_BUSY_SECONDS, isolation_level=None, uri=uri)
 
     def _prepare(self, kind: str | None, identity: Mapping[str, Any] | None, create: bool) -> None:
