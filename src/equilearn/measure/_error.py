@@ -91,7 +91,7 @@ def equivariance_error(
         x: inputs `(B, ...)` or a tuple of them.
         samples: how many elements to draw where the group has more than 32.
         elements: measure at these instead, batch shape `(G,)`.
-        generator: draws elements, pairs and the bootstrap; with it, a stochastic model repeats too.
+        generator: draws elements and the bootstrap; with it, a stochastic model repeats too.
         confidence: level of the interval, a percentile bootstrap over inputs (and over elements,
             where these were drawn).
         batch_size: most inputs in one call of the model.
@@ -129,7 +129,7 @@ def equivariance_error(
         plain = evaluate(model, start, limit=limit, what="x")
         symmetry.output.check(plain)
         again = squared_difference(evaluate(model, start, limit=limit, what="x"), plain)
-        sums = _measure(model, symmetry, x, plain, g, dtype, limit, generator, normalisation)
+        sums = _measure(model, symmetry, x, plain, g, dtype, limit, normalisation)
         errors = ratio(sums.difference, sums.unit)
         unit = float(sums.unit.mean())
         resampling = (float(again.mean()) / unit) ** 0.5 if unit > 0 else 0.0
@@ -198,12 +198,10 @@ def _measure(
     g: Element,
     dtype: torch.dtype,
     limit: int,
-    generator: torch.Generator | None,
     normalisation: str,
 ) -> _Sums:
     """All squared norms, one evaluation of the model an element."""
     (count,) = symmetry.group.batch_shape(g)
-    partner = _partners(count_samples(x), generator).to(first_leaf(plain).device)
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     before = plain
     for i in range(count):
@@ -212,12 +210,12 @@ def _measure(
         target = symmetry.act_output(element, plain)
         difference = squared_difference(moved, target)
         if normalisation == "variance":
-            # Two independent transformed inputs differ by twice the variance, on average.
-            unit = squared_difference(moved, take(before, partner))
+            # Outputs of two independent transformed inputs differ by twice the variance, on average.
+            unit = _distance_to_others(moved, before, squared_difference(moved, before))
         else:
             unit = squared(target)
             unit = unit if float(unit.sum()) > 0 else squared(moved)
-        rows.append((difference, unit, squared_difference(moved, take(target, partner))))
+        rows.append((difference, unit, _distance_to_others(moved, target, difference)))
         before = moved
     difference, unit, unrelated = (torch.stack(column).cpu() for column in zip(*rows, strict=True))
     return _Sums(difference, unit, unrelated)
@@ -233,13 +231,17 @@ def _evaluate_moved(model: Model, symmetry: Symmetry, g: Element, x: Data, dtype
     return join(parts)
 
 
-def _partners(size: int, generator: torch.Generator | None) -> Tensor:
-    """Another input for every input: the next one on a random cycle."""
-    device = torch.device("cpu") if generator is None else generator.device
-    cycle = torch.randperm(size, generator=generator, device=device).cpu()
-    partner = torch.empty_like(cycle)
-    partner[cycle] = cycle.roll(-1)
-    return partner
+def _distance_to_others(y: Data, others: Data, own: Tensor) -> Tensor:
+    """Mean over all other inputs `c` of `|y_b - others_c|^2`, from means instead of pairs; `own` is the
+    term `c = b`, which does not count. Zero for a single input."""
+    size = count_samples(y)
+    if size < 2:
+        return torch.zeros_like(own)
+    total = torch.zeros_like(own)
+    for left, right in zip(leaves(y), leaves(others), strict=True):
+        middle = right.mean(0, keepdim=True)
+        total = total + squared(left - middle) + squared(right - middle).mean()
+    return (size * total - own).clamp(min=0.0) / (size - 1)
 
 
 def _variation(y: Data) -> float:

@@ -122,7 +122,9 @@ def _matrix(matrix: Tensor) -> str:
     turn = matrix if proper else -matrix
     cosine = max(-1.0, min(1.0, (float(turn.trace()) - 1) / 2))
     label = f"rotation {_angle(math.acos(cosine))}°"
-    return label if proper else f"inversion and {label}"
+    if proper:
+        return label
+    return f"inversion and {label}" if float(turn.trace()) < 3 - _NEAR else "inversion"
 
 
 def _permutation(p: Tensor) -> str:

@@ -84,9 +84,10 @@ class LieDerivativeError:
     def __str__(self) -> str:
         worst = max(self.per_generator, key=lambda e: e.error)
         interval = "" if self.interval is None else f" [{self.interval[0]:.2g}, {self.interval[1]:.2g}]"
+        count = len(self.per_generator)
         return (
-            f"{self.mean:.2g}{interval} relative L2 per unit of the generator, {self.inputs} inputs x "
-            f"{len(self.per_generator)} generators; worst: {worst.label} ({worst.error:.2g}); floor {self.floor:.1g}"
+            f"{self.mean:.2g}{interval} relative L2 per unit of the generator, {self.inputs} "
+            f"input{'s' * (self.inputs != 1)} x {count} generator{'s' * (count != 1)}; worst: {worst.label} ({worst.error:.2g}); floor {self.floor:.1g}"
         )
 
 
