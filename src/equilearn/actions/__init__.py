@@ -1,6 +1,7 @@
 """Actions: what a group does to vectors, images, points, sets, and tuples of those."""
 
 from equilearn.actions._base import Action, Data, Unbound, batch_size, first_leaf, map_data
+from equilearn.actions._flat import flat_rep
 from equilearn.actions._images import ImageAction, images
 from equilearn.actions._parse import parse
 from equilearn.actions._points import PointAction, SetAction, points, sets
@@ -19,6 +20,7 @@ __all__ = [
     "batch_size",
     "combine",
     "first_leaf",
+    "flat_rep",
     "images",
     "map_data",
     "parse",
