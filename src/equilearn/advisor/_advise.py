@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +27,7 @@ from equilearn.advisor._symmetry import check_fits
 from equilearn.advisor._trial import run
 from equilearn.data import Task, from_arrays, load_function
 from equilearn.groups import SO, Cyclic, Dihedral, Lorentz, O, Scaling, Symmetric, Translation
-from equilearn.studies import LocalExecutor, Store, run_trials
+from equilearn.studies import LocalExecutor, Store, environment, run_trials
 from equilearn.symmetry import Symmetry
 
 
@@ -143,6 +141,7 @@ def advise_task(
     preset: str = "quick",
     strategies: Sequence[str] | None = None,
     model: str | None = None,
+    steps: int | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
     seed: int = 0,
@@ -160,6 +159,7 @@ def advise_task(
         strategies: names of those to try; default all that fit.
         model: `"package.module:function"` that takes the task and returns a fresh network, used as
             the plain one in every strategy that wraps a network; default a small CNN or MLP.
+        steps: training steps of the plain network; default the preset's.
         out: folder for the store, which a later call resumes; default a temporary one.
         workers: processes; default one per core.
         seed: the first seed.
@@ -175,7 +175,7 @@ def advise_task(
     if symmetry is None:
         raise InputError("Which symmetry? Give one, such as symmetry=Symmetry(Cyclic(4), input=actions.images()).")
     check_fits(symmetry, task)
-    plan = _plan(task, preset, sizes, seeds, seed)
+    plan = _plan(task, preset, sizes, seeds, seed, steps)
     chosen, skipped = _fitting(task, symmetry, strategies, model)
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
@@ -199,7 +199,9 @@ def advise_task(
 # --- the plan -----------------------------------------------------------------------------
 
 
-def _plan(task: Task, preset: str, sizes: Sequence[int] | None, seeds: int | None, seed: int) -> dict[str, Any]:
+def _plan(
+    task: Task, preset: str, sizes: Sequence[int] | None, seeds: int | None, seed: int, steps: int | None
+) -> dict[str, Any]:
     """The preset with the user's sizes and seeds in place, as JSON-ready values."""
     chosen = PRESETS[one_of(preset, PRESETS, "preset")]
     available = batch_size(task.x_train)
@@ -208,7 +210,8 @@ def _plan(task: Task, preset: str, sizes: Sequence[int] | None, seeds: int | Non
     fitted = sorted({min(size, available) for size in wanted})
     first = positive_int(seed, "seed", 0)
     count = positive_int(chosen.seeds if seeds is None else seeds, "seeds")
-    training = {key: getattr(chosen, key) for key in ("steps", "batch_size", "learning_rate", "measured_elements")}
+    training = {key: getattr(chosen, key) for key in ("batch_size", "learning_rate", "measured_elements")}
+    training["steps"] = positive_int(chosen.steps if steps is None else steps, "steps")
     return {"sizes": fitted, "seeds": list(range(first, first + count)), "training": training}
 
 
@@ -325,7 +328,7 @@ def _about(
             "exact": symmetry.input.is_exact(task.x_test),
             "moved": moved_word(symmetry),
         },
-        "strategies": [{"name": c.name, "label": c.label, "describe": c.describe(symmetry)} for c in chosen],
+        "strategies": [{"name": c.name, "describe": c.describe(symmetry)} for c in chosen],
         "skipped": skipped,
         "grid": {
             "strategies": [c.name for c in chosen],
@@ -333,17 +336,6 @@ def _about(
             "seeds": plan["seeds"],
             "training": plan["training"],
         },
-    }
-
-
-def environment() -> dict[str, Any]:
-    """What the figures were made with."""
-    return {
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "threads": 1,
-        "device": "cpu",
     }
 
 

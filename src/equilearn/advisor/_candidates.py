@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from equilearn import reps
 from equilearn._check import InputError, one_of
-from equilearn.actions import first_leaf
+from equilearn.actions import first_leaf, flat_rep
 from equilearn.data import Task
 from equilearn.groups import SO, Cyclic, Dihedral, Group, O, Symmetric
 from equilearn.nn import DeepSets, EquivariantMLP, GroupCNN, PlainCNN, PlainMLP
@@ -30,7 +29,6 @@ class Candidate:
 
     Args:
         name: as in rows and on the command line.
-        label: a word for plots.
         describe: one line for the report, given the symmetry.
         build: `build(task, symmetry, base)` gives a fresh, untrained model; it raises `InputError`
             with the reason where the strategy does not fit, and the advisor lists it as skipped.
@@ -40,7 +38,6 @@ class Candidate:
     """
 
     name: str
-    label: str
     describe: Callable[[Symmetry], str]
     build: Callable[[Task, Symmetry, BaseModel], nn.Module]
     augments: Callable[[Symmetry], bool] = _never
@@ -118,17 +115,17 @@ def is_discretised(symmetry: Symmetry) -> bool:
 
 
 def equivariant_mlp(task: Task, symmetry: Symmetry) -> nn.Module:
-    """An equivariant MLP between the representations of the symmetry's actions."""
-    rep_in = getattr(symmetry.input, "rep", None)
-    rep_out = getattr(symmetry.output, "rep", None)
-    if rep_out is None and symmetry.is_invariance:
-        rep_out = reps.trivial(symmetry.group, out_features(task))
+    """An equivariant MLP between the representations that move flattened inputs and targets."""
+    shape_in = tuple(first_leaf(task.x_train).shape[1:])
+    shape_out = tuple(task.y_train.shape[1:]) if task.kind == "regression" else (task.classes,)
+    rep_in = None if isinstance(task.x_train, tuple) else flat_rep(symmetry.input, shape_in)
+    rep_out = flat_rep(symmetry.output, shape_out)
     if rep_in is None or rep_out is None:
         raise InputError(f"no exact network for {symmetry.group} acting on {symmetry.input.name}.")
     net = EquivariantMLP(rep_in, rep_out)
-    if first_leaf(task.x_train).ndim == 2:
+    if len(shape_in) == 1 and len(shape_out) == 1:
         return net
-    return nn.Sequential(nn.Flatten(), net)
+    return nn.Sequential(nn.Flatten(), net, nn.Unflatten(1, shape_out))
 
 
 def _describe_exact(symmetry: Symmetry) -> str:
@@ -164,10 +161,9 @@ def _plain(task: Task, symmetry: Symmetry, base: BaseModel) -> nn.Module:
 
 
 for _candidate in (
-    Candidate("plain", "plain", lambda s: "the network as it is, nothing done about the symmetry", _plain),
+    Candidate("plain", lambda s: "the network as it is, nothing done about the symmetry", _plain),
     Candidate(
         "augment",
-        "augmented",
         lambda s: f"the plain network, trained on copies transformed at random by {s.group}",
         _plain,
         augments=lambda s: True,
@@ -176,13 +172,11 @@ for _candidate in (
     ),
     Candidate(
         "average",
-        "averaged",
         lambda s: f"the plain network, averaged over {s.group} in training and in use",
         average_network,
         weight=5.0,
     ),
     Candidate(
-        "frames",
         "frames",
         lambda s: "the plain network, averaged over a few poses computed from the input",
         frames_network,
@@ -190,13 +184,11 @@ for _candidate in (
     ),
     Candidate(
         "canonicalize",
-        "canonicalized",
         lambda s: "inputs are brought to one canonical pose, then seen by the plain network",
         lambda task, symmetry, base: symmetrize(base(task), symmetry, Canonicalize()),
         weight=1.5,
     ),
     Candidate(
-        "exact",
         "exact",
         _describe_exact,
         lambda task, symmetry, base: exact_network(task, symmetry),

@@ -84,8 +84,4 @@ def _clean(found: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _describe(run: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     used = {row["strategy"] for row in rows}
-    return [
-        {"name": strategy["name"], "label": strategy["label"], "describe": strategy["describe"]}
-        for strategy in run["strategies"]
-        if strategy["name"] in used
-    ]
+    return [strategy for strategy in run["strategies"] if strategy["name"] in used]
