@@ -87,7 +87,8 @@ class LieDerivativeError:
         count = len(self.per_generator)
         return (
             f"{self.mean:.2g}{interval} relative L2 per unit of the generator, {self.inputs} "
-            f"input{'s' * (self.inputs != 1)} x {count} generator{'s' * (count != 1)}; worst: {worst.label} ({worst.error:.2g}); floor {self.floor:.1g}"
+            f"input{'s' * (self.inputs != 1)} x {count} generator{'s' * (count != 1)}; "
+            f"worst: {worst.label} ({worst.error:.2g}); floor {self.floor:.1g}"
         )
 
 
