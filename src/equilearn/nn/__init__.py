@@ -8,18 +8,19 @@
 * none: `PlainCNN`, `PlainMLP`.
 """
 
-from equilearn.nn._bilinear import TensorProductLayer
+from equilearn.nn._bilinear import AllProducts, TensorProductLayer
 from equilearn.nn._cnn import GroupCNN
 from equilearn.nn._conv import GroupConv2d, LiftingConv2d
 from equilearn.nn._fields import FeatureMapAction, feature_maps
 from equilearn.nn._linear import EquivariantLinear
-from equilearn.nn._mlp import EquivariantMLP, hidden_rep
+from equilearn.nn._mlp import EquivariantMLP, Squash, hidden_rep
 from equilearn.nn._nonlinear import GatedNonlinearity, NormNonlinearity
 from equilearn.nn._plain import PlainCNN, PlainMLP
 from equilearn.nn._pool import Downsample, FieldNorm, GroupPool
 from equilearn.nn._sets import DeepSets
 
 __all__ = [
+    "AllProducts",
     "DeepSets",
     "Downsample",
     "EquivariantLinear",
@@ -34,6 +35,7 @@ __all__ = [
     "NormNonlinearity",
     "PlainCNN",
     "PlainMLP",
+    "Squash",
     "TensorProductLayer",
     "feature_maps",
     "hidden_rep",

@@ -12,7 +12,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from equilearn._check import positive_int, require
 from equilearn.groups import Group
@@ -59,7 +59,7 @@ class _PlaneConv(ExpandedWeight):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C_out H_out W_out"]:
         self._check(x)
         bias = None if self.bias is None else self.bias.repeat_interleave(self.order)
-        return F.conv2d(x, self.expanded(), bias, self.stride, self.padding)
+        return functional.conv2d(x, self.expanded(), bias, self.stride, self.padding)
 
     def _check(self, x: Tensor) -> None:
         require(

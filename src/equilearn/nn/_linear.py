@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from equilearn._check import InputError, InputTypeError, require
 from equilearn.nn._exact import ExpandedWeight
@@ -28,7 +28,7 @@ class EquivariantLinear(ExpandedWeight):
     summand and basis map between them. It starts Gaussian, with the variance at which white
     inputs give outputs of the same mean square, summand by summand.
 
-    Raises `InputError` where the groups differ, where no equivariant map exists but zero, and in
+    Raises `InputError` where the groups differ, where nothing but zero is equivariant, and in
     `forward` where the last axis does not fit.
 
     Cost a vector: O(D_out D_in), or summand by summand where that takes half the operations.
@@ -56,10 +56,15 @@ class EquivariantLinear(ExpandedWeight):
             noise = torch.randn(self._blocks.size, generator=generator, dtype=torch.float64)
             self.weight.copy_(noise * self._blocks.deviations())
         self.bias: nn.Parameter | None = None
-        if bias:
-            fixed = intertwiner_blocks(trivial(rep_out.group), rep_out)
-            self._bias_blocks = _Blocks(self, "fixed", fixed, 1, rep_out.dim)
+        fixed = intertwiner_blocks(trivial(rep_out.group), rep_out) if bias else ()
+        self._bias_blocks = _Blocks(self, "fixed", fixed, 1, rep_out.dim)
+        if self._bias_blocks.size:
             self.bias = nn.Parameter(torch.zeros(self._bias_blocks.size))
+        require(
+            self._blocks.size + self._bias_blocks.size > 0,
+            f"The only equivariant linear map {rep_in.name} -> {rep_out.name} of {rep_in.group} is zero. "
+            "Products lead further: TensorProductLayer, EquivariantMLP.",
+        )
         self.factored = FACTORED_GAIN * self._blocks.cost() < rep_in.dim * rep_out.dim
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
@@ -71,7 +76,7 @@ class EquivariantLinear(ExpandedWeight):
         if self.bias is not None:
             bias = self._bias_blocks.matrix(self, self.bias).squeeze(-1)
         if not self.factored:
-            return F.linear(x, self.expanded(), bias)
+            return functional.linear(x, self.expanded(), bias)
         y = self._blocks.apply(self, self.weight, x)
         return y if bias is None else y + bias
 

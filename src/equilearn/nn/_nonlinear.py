@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from equilearn._check import require
 from equilearn.nn._linear import check_reps
@@ -19,7 +19,7 @@ SIGMOID_SCALE = 0.2933790220**0.5
 
 def silu(x: Tensor) -> Tensor:
     """`x sigmoid(x)`, scaled so that white inputs keep their mean square."""
-    return F.silu(x) / SILU_SCALE
+    return functional.silu(x) / SILU_SCALE
 
 
 class GatedNonlinearity(nn.Module):

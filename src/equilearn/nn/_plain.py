@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -81,7 +83,7 @@ class PlainMLP(nn.Module):
         positive_int(out_features, "out_features")
         widths = [in_features, *[positive_int(width, "width")] * positive_int(depth, "depth", minimum=0)]
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Linear(a, b), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], out_features))
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from equilearn._check import one_of, require
 from equilearn.groups import Group
@@ -66,7 +66,7 @@ class Downsample(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H_out W_out"]:
         kernel = tuple(2 + size % 2 for size in x.shape[2:])
         padding = tuple(size % 2 for size in x.shape[2:])
-        return F.avg_pool2d(x, kernel, 2, padding, count_include_pad=False)
+        return functional.avg_pool2d(x, kernel, 2, padding, count_include_pad=False)
 
 
 class FieldNorm(nn.Module):
@@ -98,4 +98,4 @@ class FieldNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         weight, bias = (p.repeat_interleave(self.order) for p in (self.weight, self.bias))
-        return F.group_norm(x, 1, weight, bias)
+        return functional.group_norm(x, 1, weight, bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -63,8 +64,8 @@ class DeepSets(nn.Module):
         self.equivariant = equivariant
         self.pooling = one_of(pooling, ("mean", "sum", "max"), "pooling")
         widths = [in_features, *[width] * positive_int(depth, "depth")]
-        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+        self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         self.head = nn.Sequential(
             nn.Linear(2 * width if equivariant else width, width), nn.SiLU(), nn.Linear(width, out_features)
         )
