@@ -31,6 +31,12 @@ from equilearn.symmetry import Symmetry
 Energy: TypeAlias = Callable[[Data], Tensor]
 """`g^-1 x -> energy`, `(M, ...)` to `(M,)`; the pose of lowest energy is the canonical one."""
 
+POOLED = 4
+"""Cells a side of the grid on which `ConvEnergy` reads its features."""
+
+SIDE = 12
+"""Pixels a side to about which `ConvEnergy` shrinks larger images."""
+
 FIRST_MOMENT_SHARE = 0.1
 """Weight of the first moment beside the second: it settles the half turn that the axis leaves open."""
 
@@ -120,8 +126,8 @@ def _leaves(x: Data) -> list[Tensor]:
 class ConvEnergy(nn.Module):
     """A small convolutional energy for images `(M, C, H, W)` of any size.
 
-    Two convolutions, then the mean over the image of features times position, so that it sees where
-    things are, not only that they are there.
+    Two convolutions, then features read on a 4 x 4 grid, so that it sees where things are and not only
+    that they are there. Images beyond 24 pixels are shrunk first: a pose shows at low resolution.
 
     Args:
         channels: C.
@@ -142,12 +148,11 @@ class ConvEnergy(nn.Module):
         self.readout = nn.Linear(width * POOLED * POOLED, 1)
 
     def forward(self, x: Float[Tensor, "M C H W"]) -> Float[Tensor, "M"]:
+        shrink = min(x.shape[-2:]) // SIDE
+        if shrink > 1:
+            x = nn.functional.avg_pool2d(x, shrink)
         pooled = nn.functional.adaptive_avg_pool2d(self.features(x), POOLED)
         return self.readout(pooled.flatten(1)).squeeze(-1)
-
-
-POOLED = 4
-"""Cells a side of the grid on which `ConvEnergy` reads its features."""
 
 
 class MLPEnergy(nn.Module):
