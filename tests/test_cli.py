@@ -193,7 +193,20 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def advise(folder: Path, *more: str) -> list[str]:
     data = squares(folder / "squares.npz")
-    options = ["--sizes", "8", "--seeds", "1", "--strategies", "plain,average", "--workers", "1", "--out", "out"]
+    options = [
+        "--sizes",
+        "8",
+        "--seeds",
+        "1",
+        "--steps",
+        "30",
+        "--strategies",
+        "plain,average",
+        "--workers",
+        "1",
+        "--out",
+        "out",
+    ]
     return ["advise", str(data), "--group", "C4", *options, *more]
 
 

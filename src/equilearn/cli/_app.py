@@ -100,6 +100,7 @@ def advise(
     kind: Kind = None,
     sizes: Annotated[str | None, typer.Option(metavar="N,N,...", help="Training sizes. Default: the preset's.")] = None,
     seeds: Annotated[int | None, typer.Option(metavar="N", help="Repetitions. Default: the preset's.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Training steps. Default: the preset's.")] = None,
     preset: Preset = "quick",
     strategies: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Strategies to compare. Default: all that fit.")
@@ -134,6 +135,7 @@ def advise(
         options={
             "sizes": sizes,
             "seeds": seeds,
+            "steps": steps,
             "preset": preset,
             "strategies": strategies,
             "model": model,
