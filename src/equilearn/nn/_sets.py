@@ -74,6 +74,9 @@ class DeepSets(nn.Module):
         self, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B *N out_features"]:
         self._check(x, mask)
+        if mask is not None:
+            # Padding may hold anything, NaN too, which would enter the gradients of the weights.
+            x = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
         for own, others in zip(self.own, self.others, strict=True):
             x = nn.functional.silu(own(x) + others(self._pool(x, mask)).unsqueeze(1))
         pooled = self._pool(x, mask)
@@ -91,7 +94,6 @@ class DeepSets(nn.Module):
                 return x.amax(1)
             best = torch.where(inside, x, torch.full_like(x, -torch.inf)).amax(1)
             return torch.where(inside.any(1), best, torch.zeros_like(best))
-        # where, not a product: padding may hold NaN.
         total = x.sum(1) if inside is None else torch.where(inside, x, torch.zeros_like(x)).sum(1)
         if self.pooling == "sum":
             return total

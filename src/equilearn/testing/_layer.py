@@ -210,6 +210,7 @@ def _state(model: nn.Module, x: Data, generator: torch.Generator) -> None:
     from safetensors.torch import load, save
 
     name = type(model).__name__
+    fresh = copy.deepcopy(model).eval()
     model.train()
     model(x)
     keys = set(model.state_dict())
@@ -230,8 +231,9 @@ def _state(model: nn.Module, x: Data, generator: torch.Generator) -> None:
             p.add_(torch.randn(p.shape, generator=generator).to(p), alpha=0.1)
         changed = model(x)
         stored = {key: value.contiguous() for key, value in model.state_dict().items()}
-        twin.load_state_dict(load(save(stored)))
-        if not _same(changed, twin(x)):
+        for other in (twin, fresh):
+            other.load_state_dict(load(save(stored)))
+        if not _same(changed, fresh(x)) or not _same(changed, twin(x)):
             raise CheckFailed(
                 f"{name} gives other outputs after its state was saved and loaded: something that matters is not in "
                 "the state, or a cache outlives the weights it was made from."
