@@ -17,6 +17,7 @@ from equilearn.actions import images, trivial
 from equilearn.groups import SO
 from equilearn.nn import (
     Downsample,
+    FieldBatchNorm,
     FieldNorm,
     GroupCNN,
     GroupConv2d,
@@ -57,7 +58,8 @@ def test_layers_conform(group, generator):
     maps = torch.randn(3, 2 * group.order, 7, 7, generator=generator)
     conv = GroupConv2d(group, 2, 3, 3, generator=generator)
     check_layer(conv, Symmetry(group, fields(group, 2), fields(group, 3)), maps)
-    check_layer(FieldNorm(2, group.order), Symmetry(group, fields(group, 2), fields(group, 2)), maps)
+    for norm in (FieldNorm, FieldBatchNorm):
+        check_layer(norm(2, group.order), Symmetry(group, fields(group, 2), fields(group, 2)), maps)
     check_layer(GroupPool(group), Symmetry(group, fields(group, 2), images()), maps)
     check_layer(GroupPool(group, "mean"), Symmetry(group, fields(group, 2), images()), maps)
     check_layer(Downsample(), Symmetry(group, fields(group, 2), fields(group, 2)), maps)

@@ -2,7 +2,7 @@
 
 * any group, vectors: `EquivariantLinear`, `TensorProductLayer`, `GatedNonlinearity`,
   `NormNonlinearity`, `EquivariantMLP`;
-* C_n and D_n, images: `LiftingConv2d`, `GroupConv2d`, `FieldNorm`, `GroupPool`, `Downsample`,
+* C_n and D_n, images: `LiftingConv2d`, `GroupConv2d`, `FieldNorm`, `FieldBatchNorm`, `GroupPool`, `Downsample`,
   `GroupCNN`; `feature_maps` is the action on what lies between them;
 * permutations, sets: `DeepSets`;
 * none: `PlainCNN`, `PlainMLP`.
@@ -16,7 +16,7 @@ from equilearn.nn._linear import EquivariantLinear
 from equilearn.nn._mlp import EquivariantMLP, Squash, hidden_rep
 from equilearn.nn._nonlinear import GatedNonlinearity, NormNonlinearity
 from equilearn.nn._plain import PlainCNN, PlainMLP
-from equilearn.nn._pool import Downsample, FieldNorm, GroupPool
+from equilearn.nn._pool import Downsample, FieldBatchNorm, FieldNorm, GroupPool
 from equilearn.nn._sets import DeepSets
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "EquivariantLinear",
     "EquivariantMLP",
     "FeatureMapAction",
+    "FieldBatchNorm",
     "FieldNorm",
     "GatedNonlinearity",
     "GroupCNN",

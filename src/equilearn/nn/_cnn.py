@@ -10,7 +10,7 @@ from equilearn._check import positive_int, require
 from equilearn.groups import Group
 from equilearn.nn._conv import GroupConv2d, LiftingConv2d
 from equilearn.nn._kernels import plane_group
-from equilearn.nn._pool import Downsample, FieldNorm
+from equilearn.nn._pool import Downsample, FieldBatchNorm
 
 
 class GroupCNN(nn.Module):
@@ -58,7 +58,7 @@ class GroupCNN(nn.Module):
                 layers.append(LiftingConv2d(group, in_channels, width, kernel_size, generator=generator))
             else:
                 layers.append(GroupConv2d(group, widths[i - 1], width, kernel_size, generator=generator))
-            layers += [FieldNorm(width, self.order), nn.ReLU()]
+            layers += [FieldBatchNorm(width, self.order), nn.ReLU()]
             if i == depth - 2:
                 layers.append(Downsample())
         self.body = nn.Sequential(*layers)

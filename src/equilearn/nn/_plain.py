@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from equilearn._check import positive_int, require
-from equilearn.nn._pool import Downsample, FieldNorm
 
 
 class PlainCNN(nn.Module):
@@ -17,13 +16,15 @@ class PlainCNN(nn.Module):
     Arguments:
         in_channels: channels of the images.
         out_features: classes, or numbers to predict.
-        width: channels of the first stage; the second has twice as many.
+        width: channels of the first stage; the next ones have two and four times as many.
+        dropout: share of features that training leaves out before the last layer.
 
-    Two 3x3 convolutions, each with normalisation, ReLU and halving, then 2x2 means and two linear
-    layers. It knows nothing of rotations: position and orientation are kept to the end.
+    Three 3x3 convolutions, each with batch normalisation and ReLU, the first two halving the side;
+    3x3 means, and one linear layer. It knows nothing of rotations: position and orientation are
+    kept to the end.
 
-    Recommended training, 1,000 images of 8x8: AdamW, 300 steps of 64, learning rate 3e-3 with
-    cosine decay (0.98 on scikit-learn's digits, about a second on one core).
+    Recommended training, 1,000 images: AdamW, 300 steps of 64, learning rate 5e-3 with cosine decay
+    (0.99 on scikit-learn's digits of 8x8, 0.95 on MNIST's of 28x28, about 1 and 5 seconds on one core).
 
     Example:
         >>> import torch
@@ -32,24 +33,21 @@ class PlainCNN(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(self, in_channels: int, out_features: int, width: int = 32):
+    def __init__(self, in_channels: int, out_features: int, width: int = 16, dropout: float = 0.2):
         super().__init__()
         self.in_channels = positive_int(in_channels, "in_channels")
         positive_int(out_features, "out_features")
         positive_int(width, "width")
         self.body = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1),
-            FieldNorm(width),
-            nn.ReLU(),
-            Downsample(),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            FieldNorm(2 * width),
-            nn.ReLU(),
-            Downsample(),
-            nn.AdaptiveAvgPool2d(2),
+            *_block(in_channels, width),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *_block(width, 2 * width),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *_block(2 * width, 4 * width),
+            nn.AdaptiveAvgPool2d(3),
             nn.Flatten(),
         )
-        self.head = nn.Sequential(nn.Linear(8 * width, 64), nn.ReLU(), nn.Linear(64, out_features))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(36 * width, out_features))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B out_features"]:
         require(
@@ -57,6 +55,10 @@ class PlainCNN(nn.Module):
             f"PlainCNN takes images (B, {self.in_channels}, H, W), got {tuple(x.shape)}.",
         )
         return self.head(self.body(x))
+
+
+def _block(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels), nn.ReLU()
 
 
 class PlainMLP(nn.Module):
