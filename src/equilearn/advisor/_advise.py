@@ -39,13 +39,13 @@ class Preset:
     seeds: int
     steps: int
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     measured_elements: int = 4
 
 
 PRESETS = {
-    "quick": Preset(sizes=(50, 200, 1000), seeds=3, steps=400),
-    "full": Preset(sizes=(50, 100, 200, 500, 1000, 5000), seeds=5, steps=2000, measured_elements=16),
+    "quick": Preset(sizes=(50, 200, 1000), seeds=3, steps=300),
+    "full": Preset(sizes=(50, 100, 200, 500, 1000, 5000), seeds=5, steps=1500, measured_elements=16),
 }
 
 

@@ -27,9 +27,12 @@ MEASURED_INPUTS = 256
 def run(folder: str, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
     """The trial that `config` describes, on the data saved in `folder`; a JSON-ready row."""
     task = load_task(folder)
-    if config["trial"] == "data_symmetry":
-        return _data_symmetry(task, symmetry, config)
-    return _train_and_score(task, symmetry, config)
+    trial = _data_symmetry if config["trial"] == "data_symmetry" else _train_and_score
+    # Layers draw their weights and stochastic models their elements from the global stream: fork
+    # it, so that the trial is reproducible and the caller's stream stays where it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config["seed"])
+        return trial(task, symmetry, config)
 
 
 def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
@@ -41,12 +44,8 @@ def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> di
 def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
     (candidate,) = candidates((config["strategy"],))
     train = subsample(task, config["train_size"], config["seed"])
-    # Weights are drawn by the layers' own constructors from the global stream: fork it, so that
-    # the trial is reproducible and the caller's stream stays where it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config["seed"])
-        base = load_function(config["model"]) if config.get("model") else plain_network
-        model = candidate.build(task, symmetry, base)
+    base = load_function(config["model"]) if config.get("model") else plain_network
+    model = candidate.build(task, symmetry, base)
     scaler = TargetScaler(train, symmetry)
     started = time.perf_counter()
     _fit(model, train, scaler, candidate, symmetry, config)
