@@ -3,7 +3,7 @@
 * any group, vectors: `EquivariantLinear`, `TensorProductLayer`, `GatedNonlinearity`,
   `NormNonlinearity`, `EquivariantMLP`;
 * C_n and D_n, images: `LiftingConv2d`, `GroupConv2d`, `FieldNorm`, `FieldBatchNorm`, `GroupPool`, `Downsample`,
-  `GroupCNN`; `feature_maps` is the action on what lies between them;
+  `GroupCNN`, `TurnedCNN`; `feature_maps` is the action on what lies between them;
 * permutations, sets: `DeepSets`;
 * none: `PlainCNN`, `PlainMLP`.
 """
@@ -18,6 +18,7 @@ from equilearn.nn._nonlinear import GatedNonlinearity, NormNonlinearity
 from equilearn.nn._plain import PlainCNN, PlainMLP
 from equilearn.nn._pool import Downsample, FieldBatchNorm, FieldNorm, GroupPool
 from equilearn.nn._sets import DeepSets
+from equilearn.nn._turned import TurnedCNN
 
 __all__ = [
     "AllProducts",
@@ -38,6 +39,7 @@ __all__ = [
     "PlainMLP",
     "Squash",
     "TensorProductLayer",
+    "TurnedCNN",
     "feature_maps",
     "hidden_rep",
 ]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equilearn._check import one_of, require
+from equilearn._check import one_of, positive_int, require
 from equilearn.groups import Group
 from equilearn.nn._kernels import plane_group
 
@@ -55,6 +55,9 @@ class Downsample(nn.Module):
 
     `torch.nn.AvgPool2d(2)` drops the last row of an odd image, and with it the symmetry.
 
+    Arguments:
+        smallest: images with a side below this stay as they are.
+
     Example:
         >>> import torch
         >>> import equilearn as eq
@@ -63,7 +66,13 @@ class Downsample(nn.Module):
         (torch.Size([1, 1, 4, 4]), torch.Size([1, 1, 4, 4]))
     """
 
+    def __init__(self, smallest: int = 1):
+        super().__init__()
+        self.smallest = positive_int(smallest, "smallest")
+
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H_out W_out"]:
+        if min(x.shape[2:]) < self.smallest:
+            return x
         kernel = tuple(2 + size % 2 for size in x.shape[2:])
         padding = tuple(size % 2 for size in x.shape[2:])
         return functional.avg_pool2d(x, kernel, 2, padding, count_include_pad=False)

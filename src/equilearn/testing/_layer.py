@@ -76,7 +76,7 @@ def check_layer(
         generator = torch.Generator().manual_seed(0)
     _equivariance(layer, symmetry, x, generator, tolerance)
     _batches(_copied(layer, torch.float64).eval(), _cast(x, torch.float64))
-    _gradients(_copied(layer, torch.float64).train(), _cast(x, torch.float64), generator)
+    _gradients(_without_dropout(_copied(layer, torch.float64).train()), _cast(x, torch.float64), generator)
     _state(_copied(layer, torch.float32), _cast(x, torch.float32), generator)
 
 
@@ -173,6 +173,14 @@ def _gradients(model: nn.Module, x: Data, generator: torch.Generator) -> None:
             what = "no" if t.grad is None else "a non-finite"
             raise CheckFailed(f"{name} of {type(model).__name__} gets {what} gradient.")
     _against_differences(model, loss, inputs, [t for _, t in moving], generator)
+
+
+def _without_dropout(model: nn.Module) -> nn.Module:
+    """Finite differences need the same function twice; all else stays as in training."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    return model
 
 
 def _against_differences(
