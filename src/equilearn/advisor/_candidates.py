@@ -174,7 +174,8 @@ for _candidate in (
         "average",
         lambda s: f"the plain network, averaged over {s.group} in training and in use",
         average_network,
-        weight=5.0,
+        steps=1.5,
+        weight=6.0,
     ),
     Candidate(
         "frames",

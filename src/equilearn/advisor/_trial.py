@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> di
 
 def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
     (candidate,) = candidates((config["strategy"],))
+    task = _with_fewer_tests(task, config)
     train = subsample(task, config["train_size"], config["seed"])
     base = load_function(config["model"]) if config.get("model") else plain_network
     model = candidate.build(task, symmetry, base)
@@ -57,6 +59,15 @@ def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> 
         "inference_ms": _inference_ms(model, task, config),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def _with_fewer_tests(task: Task, config: dict[str, Any]) -> Task:
+    """The same random part of the test inputs for every trial, where there are more than the preset scores."""
+    count, most = batch_size(task.x_test), config["test_inputs"]
+    if count <= most:
+        return task
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(config["grid_seed"]))[:most].sort().values
+    return replace(task, x_test=map_data(lambda t: t[chosen], task.x_test), y_test=task.y_test[chosen])
 
 
 class TargetScaler:
