@@ -23,6 +23,7 @@ from equilearn.nn import (
     GroupConv2d,
     GroupPool,
     LiftingConv2d,
+    TurnedCNN,
     feature_maps,
 )
 from equilearn.nn._kernels import kernel_basis
@@ -80,6 +81,40 @@ def test_quarter_turns_are_exact(group, kernel, size, stride, dtype, generator):
         for g in on_grid(group):
             moved = net(images().on(group)(g, x).to(dtype)).double()
             assert relative(moved, fields(group, 4)(g, y)) < BAR[dtype]
+
+
+@pytest.mark.parametrize("group", [Cyclic(4), Dihedral(4), Cyclic(8)], ids=str)
+def test_turned_images_conform(group, generator):
+    net = TurnedCNN(group, 2, 5, width=4, features=8)
+    x = torch.randn(3, 2, 8, 8, generator=generator)
+    check_layer(net, Symmetry(Cyclic(4), images(), trivial()), x)
+
+
+@pytest.mark.parametrize("size", [8, 9, 20])
+def test_turned_images_are_exact_at_quarter_turns(size, dtype, generator):
+    net = TurnedCNN(Dihedral(8), 1, 5, width=4, features=8).to(dtype).eval()
+    x = torch.rand(3, 1, size, size, generator=generator).to(dtype)
+    with torch.no_grad():
+        y = net(x)
+        for moved in (torch.rot90(x, 1, (2, 3)), torch.rot90(x, 2, (2, 3)), x.flip(2), x.flip(3)):
+            assert relative(net(moved), y) < BAR[dtype]
+
+
+def test_turned_images_are_the_images_turned(generator):
+    group = Cyclic(8)
+    x = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+    turned = TurnedCNN(group, 3, 1).double().turned(x)
+    action = images("bicubic").on(group)
+    torch.testing.assert_close(turned, action.orbit(group.inverse(group.elements()), x))
+
+
+def test_functions_on_the_group_are_shifted_by_it(generator):
+    group = Dihedral(4)
+    net = TurnedCNN(group, 1, 5, width=4, features=8).double().eval()
+    x = torch.randn(2, 1, 8, 8, generator=generator, dtype=torch.float64)
+    h = torch.tensor(5)
+    shifted = reps.regular(group).apply(h, net.functions(x))
+    torch.testing.assert_close(net.functions(images().on(group)(h, x)), shifted)
 
 
 @given(group=st.sampled_from(QUARTERS), seed=st.integers(0, 2**31 - 1), kernel=st.sampled_from([1, 3, 5]))
@@ -305,8 +340,9 @@ def test_bad_input_is_named(make, message):
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_small_batches(size):
-    net = GroupCNN(Cyclic(4), 1, 10, fields=2)
+@pytest.mark.parametrize("kind", [GroupCNN, TurnedCNN])
+def test_small_batches(kind, size):
+    net = kind(Cyclic(4), 1, 10, 2).eval()
     assert net(torch.randn(size, 1, 8, 8)).shape == (size, 10)
 
 

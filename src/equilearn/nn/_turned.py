@@ -11,7 +11,7 @@ from equilearn._check import positive_int, require
 from equilearn.groups import Group
 from equilearn.nn._exact import ExactModule
 from equilearn.nn._kernels import plane_group
-from equilearn.nn._pool import Downsample, Shrink
+from equilearn.nn._pool import Downsample
 
 _GRID = 3
 """Side of the grid of means that the readout sees."""
@@ -77,7 +77,8 @@ class TurnedCNN(ExactModule):
         positive_int(out_features, "out_features")
         positive_int(features, "features")
         self.register_constant("matrices", self.group.plane_matrix(self.group.elements()))
-        self.shrink = Shrink(max_side)
+        self.max_side = positive_int(max_side, "max_side")
+        self.halve = Downsample()
         self.phi = nn.Sequential(
             *_block(in_channels, positive_int(width, "width")),
             Downsample(),
@@ -98,7 +99,9 @@ class TurnedCNN(ExactModule):
             x.ndim == 4 and x.shape[1] == self.in_channels,
             f"TurnedCNN takes images (B, {self.in_channels}, H, W), got {tuple(x.shape)}.",
         )
-        turned = self.turned(self.shrink(x))
+        while max(x.shape[2:]) > self.max_side:
+            x = self.halve(x)
+        turned = self.turned(x)
         features = self.phi(turned.flatten(0, 1))
         return features.view(turned.shape[0], turned.shape[1], features.shape[-1]).permute(1, 2, 0)
 
