@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from equilearn import actions, advisor, data, reps
 from equilearn._check import InputError
+from equilearn.advisor import advise as eq_advise
 from equilearn.advisor import advise_task, candidates, symmetry_from_names
-from equilearn.advisor._snapshot import fingerprint_of, load_task, save_task
-from equilearn.groups import SO, Cyclic, Symmetric
+from equilearn.advisor._advise import _plan
+from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, load_task, save_task
+from equilearn.groups import SO, Cyclic, FiniteGroup, Lorentz, Symmetric
 from equilearn.studies import Store
 from equilearn.symmetry import Symmetry
 
@@ -92,6 +95,59 @@ def test_a_folder_of_other_data_is_refused(bars, turns, tmp_path):
         advise(other, turns, out=tmp_path)
     # What was there is still whole.
     assert advise(bars, turns, out=tmp_path).rows
+
+
+def test_another_plan_in_the_same_folder_never_mixes_with_the_first(bars, turns, tmp_path):
+    first = advise(bars, turns, out=tmp_path)
+    longer = advise(bars, turns, out=tmp_path, steps=7)
+    assert len(longer.rows) == len(first.rows) == 2
+    assert comparable(longer.rows) == comparable(advise(bars, turns, steps=7).rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Lorentz(1, 3, rapidity=0.5), Lorentz(1, 3, rapidity=3.0)),
+        (FiniteGroup.from_permutations([[1, 2, 3, 0]]), FiniteGroup.from_permutations([[1, 0, 3, 2], [2, 3, 0, 1]])),
+    ],
+)
+def test_symmetries_of_one_name_have_their_own_fingerprints(one, other):
+    task = data.from_arrays(torch.randn(8, 4), torch.randn(8, 1), torch.randn(8, 4), torch.randn(8, 1))
+    prints = {fingerprint_of_symmetry(Symmetry(g, reps.defining(g)), task) for g in (one, other)}
+    assert repr(Symmetry(one, reps.defining(one))) == repr(Symmetry(other, reps.defining(other)))
+    assert len(prints) == 2
+    assert fingerprint_of_symmetry(Symmetry(one, reps.defining(one)), task) in prints
+
+
+def test_default_sizes_below_the_number_of_classes_are_left_out(turns):
+    x, y = torch.rand(240, 1, 4, 4), torch.arange(240) % 60
+    task = data.from_arrays(x, y, x, y, name="many")
+    assert _plan(task, "quick", None, None, 0, None)["sizes"] == [200, 240]
+    with pytest.raises(InputError, match=">= 60"):
+        _plan(task, "quick", (50,), None, 0, None)
+
+
+def raises(task):
+    raise RuntimeError("no such layer")
+
+
+def misfit(task):
+    return torch.nn.Linear(3, 3)
+
+
+@pytest.mark.parametrize(("name", "message"), [("raises", "no such layer"), ("misfit", "fails on two inputs")])
+def test_errors_of_the_user_s_network_become_sentences(bars, turns, monkeypatch, name, message):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    with pytest.raises(InputError, match=message):
+        advise(bars, turns, model=f"{Path(__file__).stem}:{name}")
+
+
+def test_sets_are_not_taken_for_images():
+    x, y = torch.rand(60, 10, 8), torch.rand(60, 1)
+    advice = eq_advise(
+        x, y, symmetry=Symmetry(Symmetric(10), actions.sets(10)), seeds=1, steps=3, workers=1, sizes=(20,)
+    )
+    assert advice.summary["task"]["input_shape"] == [10, 8]
 
 
 def test_the_caller_s_random_stream_is_left_alone(bars, turns):

@@ -14,7 +14,7 @@ def hits(rate, tests, rng):
     return (rng.random(tests) < rate).astype(float).tolist()
 
 
-def rows(rates, *, size=1000, seeds=3, tests=500, rng=None, inference=None):
+def rows(rates, *, size=1000, seeds=3, tests=500, rng=None, passes=None):
     """Trials of strategies with the given (as seen, transformed) accuracies."""
     rng = rng or np.random.default_rng(0)
     return [
@@ -24,7 +24,9 @@ def rows(rates, *, size=1000, seeds=3, tests=500, rng=None, inference=None):
             "seed": seed,
             "per_sample": hits(seen, tests, rng),
             "per_sample_transformed": hits(moved, tests, rng),
-            "inference_ms": (inference or {}).get(name, 1.0),
+            "inference_ms": 1.0,
+            "forward_passes": (passes or {}).get(name, 1),
+            "parameters": 100,
         }
         for name, (seen, moved) in rates.items()
         for seed in range(seeds)
@@ -57,7 +59,7 @@ def test_a_symmetry_that_does_not_hurt_is_not_accused():
 
 
 def test_a_tie_goes_to_what_is_cheapest_in_use():
-    table = rows({"average": (0.90, 0.90), "exact": (0.90, 0.90)}, inference={"average": 9.0, "exact": 3.0})
+    table = rows({"average": (0.90, 0.90), "exact": (0.90, 0.90)}, passes={"average": 8, "exact": 1})
     assert recommend(evidence(table))["if_deployed_transformed"]["strategy"] == "exact"
 
 
@@ -77,6 +79,8 @@ def test_regression_prefers_the_smaller_error():
             "per_sample": (scale**2 * rng.chisquare(1, 200)).tolist(),
             "per_sample_transformed": (moved**2 * rng.chisquare(1, 200)).tolist(),
             "inference_ms": 1.0,
+            "forward_passes": 1,
+            "parameters": 100,
         }
         for name, scale, moved in (("plain", 0.2, 0.9), ("exact", 0.02, 0.02))
         for seed in range(3)
@@ -121,3 +125,15 @@ def test_seed_spread_widens_the_interval():
     shaky = [row for rate in (0.6, 0.9, 0.99) for row in rows({"plain": (rate, rate)}, seeds=1, tests=2000, rng=rng)]
     wide = compare(shaky, "per_sample", higher_is_better=True)
     assert np.diff(wide.interval("plain")) > 5 * np.diff(steady.interval("plain"))
+
+
+def test_missing_trials_lower_the_confidence():
+    given = Evidence(rows({"plain": (0.97, 0.35), "exact": (0.90, 0.90)}), "accuracy", "rotated", NOT_SYMMETRIC, 2)
+    advice = recommend(given)
+    assert advice["confidence"]["level"] == "low"
+    assert advice["confidence"]["sentence"].startswith("2 of the planned trials")
+
+
+def test_a_strategy_without_rows_at_the_smallest_size_is_no_obstacle():
+    table = rows({"exact": (0.8, 0.8)}, size=50) + rows({"plain": (0.97, 0.35), "exact": (0.90, 0.90)})
+    assert recommend(evidence(table))["strategy"] == "plain"

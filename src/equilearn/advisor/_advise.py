@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,20 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from equilearn import io
 from equilearn._check import InputError, one_of, positive_int, require
 from equilearn._version import __version__
-from equilearn.actions import Data, batch_size, first_leaf, map_data
-from equilearn.advisor._candidates import Candidate, candidates, plain_network
-from equilearn.advisor._snapshot import fingerprint_of, save_task
+from equilearn.actions import Data, ImageAction, batch_size, first_leaf, map_data
+from equilearn.advisor._candidates import BaseModel, Candidate, candidates, plain_network
+from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, save_task
 from equilearn.advisor._summary import summarize
 from equilearn.advisor._symmetry import check_fits
 from equilearn.advisor._trial import run
 from equilearn.data import Task, from_arrays, load_function
 from equilearn.groups import SO, Cyclic, Dihedral, Lorentz, O, Scaling, Symmetric, Translation
-from equilearn.studies import LocalExecutor, Store, environment, run_trials
+from equilearn.studies import LocalExecutor, Store, config_key, cores, environment, run_trials
 from equilearn.symmetry import Symmetry
 
 
@@ -132,7 +131,8 @@ def advise(
         >>> advice.recommendation.strategy  # doctest: +SKIP
         'plain'
     """
-    task = from_arrays(x, y, x_test, y_test, kind=kind, name=name)
+    images = isinstance(symmetry.input, ImageAction)
+    task = from_arrays(x, y, x_test, y_test, kind=kind, name=name, images=images)
     return advise_task(task, symmetry, **options)
 
 
@@ -183,13 +183,15 @@ def advise_task(
     chosen, skipped = _fitting(task, symmetry, strategies, model)
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
-        configs = _grid(fingerprint, symmetry, chosen, plan, preset, model)
-        identity = {"data": fingerprint, "symmetry": repr(symmetry)}
+        symmetry_print = fingerprint_of_symmetry(symmetry, task)
+        configs = _grid(fingerprint, symmetry_print, chosen, plan, preset, model)
+        identity = {"data": fingerprint, "symmetry": symmetry_print}
         with Store.open(folder / "store.db", kind="advise", identity=identity) as store:
             save_task(task, folder)
-            store.set_meta("run", _about(task, symmetry, chosen, skipped, plan, preset, command))
+            about = _about(task, symmetry, chosen, skipped, plan, preset, command)
+            store.set_meta("run", {**about, "keys": [config_key(config) for config in configs]})
             trial = partial(run, str(folder), symmetry)
-            with LocalExecutor(workers or os.cpu_count() or 1) as executor:
+            with LocalExecutor(cores() if workers is None else positive_int(workers, "workers")) as executor:
                 run_trials(trial, configs, store, executor=executor, progress=progress, weight=_weight)
             summary = summarize(store)
         if out is not None:
@@ -209,7 +211,9 @@ def _plan(
     """The preset with the user's sizes and seeds in place, as JSON-ready values."""
     chosen = PRESETS[one_of(preset, PRESETS, "preset")]
     available = batch_size(task.x_train)
-    wanted = [positive_int(size, "Each training size", task.classes or 2) for size in (sizes or chosen.sizes)]
+    least = task.classes or 2
+    fitting = tuple(size for size in chosen.sizes if size >= least) or (least,)
+    wanted = [positive_int(size, "Each training size", least) for size in (sizes or fitting)]
     # More than there is means all there is; asking for it twice does not.
     fitted = sorted({min(size, available) for size in wanted})
     first = positive_int(seed, "seed", 0)
@@ -227,20 +231,54 @@ def _fitting(
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
     """The candidates that fit, and the others with the reason. Each is built once and run on two
     inputs, so that a misfit is found before any training."""
-    base = load_function(model) if model else plain_network
+    base = _user_model(model) if model else plain_network
     chosen, skipped = [], []
     for candidate in candidates(tuple(strategies) if strategies else None):
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 built = candidate.build(task, symmetry, base).eval()
-                _check_output(built(map_data(lambda t: t[:2], task.x_train)), task)
+                _check_output(_try_on_two(built, task, model), task)
             chosen.append(candidate)
         except InputError as error:
-            if model and candidate.name == "plain":
+            if candidate.name == "plain":
                 raise
             skipped.append({"strategy": candidate.name, "reason": str(error)})
     require(bool(chosen), f"No strategy fits {symmetry}: " + "; ".join(s["reason"] for s in skipped))
     return chosen, skipped
+
+
+def _user_model(name: str) -> BaseModel:
+    """The user's function, whose own errors become sentences."""
+    function = load_function(name)
+
+    def build(task: Task) -> nn.Module:
+        try:
+            built = function(task)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{name}(task) raised {type(error).__name__}: {error}") from error
+        require(
+            isinstance(built, nn.Module),
+            f"{name}(task) must return a fresh torch.nn.Module, got {type(built).__name__}.",
+        )
+        return built
+
+    return build
+
+
+def _try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
+    try:
+        return built(map_data(lambda t: t[:2], task.x_train))
+    except InputError:
+        raise
+    except Exception as error:
+        if model is None:
+            raise
+        shape = tuple(first_leaf(task.x_train).shape[1:])
+        raise InputError(
+            f"The network of {model} fails on two inputs of shape {shape}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_output(output: Any, task: Task) -> None:
@@ -255,14 +293,14 @@ def _check_output(output: Any, task: Task) -> None:
 
 def _grid(
     fingerprint: str,
-    symmetry: Symmetry,
+    symmetry_print: str,
     chosen: Sequence[Candidate],
     plan: dict[str, Any],
     preset: str,
     model: str | None,
 ) -> list[dict[str, Any]]:
     """One configuration a trial, in the order of the report's rows."""
-    common = {"data": fingerprint, "symmetry": repr(symmetry), "preset": preset}
+    common = {"data": fingerprint, "symmetry": symmetry_print, "preset": preset}
     first = plan["seeds"][0]
     trials = [
         {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from equilearn._check import InputError, one_of
-from equilearn.actions import first_leaf, flat_rep
+from equilearn.actions import ImageAction, first_leaf, flat_rep
 from equilearn.data import Task
 from equilearn.groups import SO, Cyclic, Dihedral, Group, O, Symmetric
 from equilearn.nn import DeepSets, EquivariantMLP, GroupCNN, PlainCNN, PlainMLP
@@ -108,10 +109,10 @@ def turning_subgroup(group: Group) -> Group:
     raise InputError(f"no group convolution for {group} on images; there is one for C_n, D_n, SO(2), O(2).")
 
 
-def is_discretised(symmetry: Symmetry) -> bool:
-    """Whether the exact network for images carries only a finite part of a continuous group, so
-    that the turns in between have to be taught."""
-    return symmetry.group in (SO(2), O(2)) and symmetry.input.name.startswith("images")
+def is_interpolated(symmetry: Symmetry) -> bool:
+    """Whether the group moves pixels to places in between, so that an exact network for images holds
+    up to interpolation only and the rest has to be taught."""
+    return isinstance(symmetry.input, ImageAction) and not symmetry.input.is_exact(torch.empty(1, 1, 2, 2))
 
 
 def equivariant_mlp(task: Task, symmetry: Symmetry) -> nn.Module:
@@ -129,12 +130,14 @@ def equivariant_mlp(task: Task, symmetry: Symmetry) -> nn.Module:
 
 
 def _describe_exact(symmetry: Symmetry) -> str:
-    if not is_discretised(symmetry):
+    if not is_interpolated(symmetry):
         return f"a network whose every layer has the symmetry of {symmetry.group}"
     part = turning_subgroup(symmetry.group)
+    if part == symmetry.group:
+        return f"a network built for {part}; what the pixel grid spoils is taught by random transformations"
     return (
-        f"a network whose every layer has the symmetry of {part}, the part of {symmetry.group} built in here; "
-        "what lies in between is taught by random transformations"
+        f"a network built for {part}, a finite part of {symmetry.group}; what lies in between is taught by "
+        "random transformations"
     )
 
 
@@ -193,7 +196,7 @@ for _candidate in (
         "exact",
         _describe_exact,
         lambda task, symmetry, base: exact_network(task, symmetry),
-        augments=is_discretised,
+        augments=is_interpolated,
         weight=2.5,
     ),
 ):

@@ -23,6 +23,8 @@ class Evidence:
     moved: str
     """Word for a transformed input in sentences: `"rotated"`, `"permuted"`, ..."""
     data_symmetry: dict[str, Any] | None
+    missing: int = 0
+    """Planned trials without a row."""
 
     @property
     def higher(self) -> bool:
@@ -43,9 +45,14 @@ class Evidence:
     def show(self, score: float) -> str:
         return f"{100 * score:.1f} %" if self.metric == "accuracy" else f"{score:.3g}"
 
-    def cost(self, name: str) -> float:
+    def milliseconds(self, name: str) -> float:
         times = sorted(row["inference_ms"] for row in self.rows if row["strategy"] == name)
         return times[len(times) // 2]
+
+    def cost(self, name: str) -> tuple[int, int]:
+        """What a prediction costs, by count and not by clock, so that the same rows give the same choice."""
+        row = next(row for row in self.rows if row["strategy"] == name)
+        return row["forward_passes"], row["parameters"]
 
 
 def recommend(evidence: Evidence) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def recommend(evidence: Evidence) -> dict[str, Any]:
 def _choose(comparison: Comparison, evidence: Evidence) -> str:
     """The cheapest in use of those not shown to be worse than the best."""
     tied = comparison.tied_with_best(evidence.margin)
-    return min(tied, key=lambda name: (_FREE_IN_USE.get(name, 2), evidence.cost(name)))
+    return min(tied, key=lambda name: (_FREE_IN_USE.get(name, 2), *evidence.cost(name)))
 
 
 def _headline(evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str) -> str:
@@ -112,7 +119,7 @@ def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: 
 def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> str:
     if strategy == "plain" or "plain" not in seen.names:
         return ""
-    times = evidence.cost(strategy) / max(evidence.cost("plain"), 1e-9)
+    times = evidence.milliseconds(strategy) / max(evidence.milliseconds("plain"), 1e-9)
     gain, low, high = moved.deficit("plain", strategy)
     return (
         f"Against plain, {strategy} gains {_difference(evidence, gain, low, high)} on {evidence.moved} inputs, "
@@ -161,6 +168,13 @@ def _confidence(comparison: Comparison, strategy: str, evidence: Evidence) -> di
             "sentence": "Only one training seed was run, so the spread between trainings is not known. Use --seeds 3.",
         }
     level = "high" if probability >= 0.95 else "medium" if probability >= 0.7 else "low"
+    if evidence.missing:
+        return {
+            "level": "low",
+            "probability": probability,
+            "sentence": f"{evidence.missing} of the planned trials have no result, so strategies were not compared on "
+            "equal terms. Run the same command again to complete them.",
+        }
     return {
         "level": level,
         "probability": probability,
@@ -187,9 +201,9 @@ def _would_change(
         )
     if as_is != transformed and symmetric:
         changes.append("If inputs at deployment keep a pose that these data do not show, the answer as seen applies.")
-    if len(evidence.sizes) > 1 and "plain" in seen.names:
-        first, last = evidence.sizes[0], evidence.sizes[-1]
-        changes.append(_learning_curve(evidence, first, last))
+    plain = sorted({row["train_size"] for row in evidence.rows if row["strategy"] == "plain"})
+    if len(plain) > 1:
+        changes.append(_learning_curve(evidence, plain[0], plain[-1]))
     return changes
 
 

@@ -6,12 +6,14 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from equilearn import io
 from equilearn._check import InputError
-from equilearn.actions import Data
+from equilearn.actions import Data, map_data
 from equilearn.data import Task
+from equilearn.symmetry import Symmetry
 
 _FILE = "data.safetensors"
 _SPLITS = ("x_train", "y_train", "x_test", "y_test")
@@ -84,3 +86,19 @@ def fingerprint_of(task: Task) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def fingerprint_of_symmetry(symmetry: Symmetry, task: Task) -> str:
+    """SHA-256 of what the symmetry does: where elements drawn with a fixed seed take the first inputs
+    and targets. Names would not do: groups of different laws or generators may share one."""
+    digest = hashlib.sha256(repr(symmetry).encode())
+    g = symmetry.group.sample(4, generator=torch.Generator().manual_seed(0))
+    for act, data in ((symmetry.act_input, task.x_train), (symmetry.act_output, task.y_train)):
+        for leaf in _leaves(act(g, map_data(lambda t: t[[0, 0, 0, 0]], data))):
+            # Rounded, so that the last digit of a library's next release changes nothing.
+            digest.update(leaf.double().mul(1e6).round().to(torch.int64).numpy().tobytes())
+    return f"{symmetry} {digest.hexdigest()[:16]}"
+
+
+def _leaves(data: Data) -> list[Tensor]:
+    return [leaf for part in data for leaf in _leaves(part)] if isinstance(data, tuple | list) else [data]

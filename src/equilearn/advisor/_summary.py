@@ -22,6 +22,7 @@ _ROW = (
     "verdict",
     "seconds",
     "inference_ms",
+    "forward_passes",
     "parameters",
 )
 
@@ -33,14 +34,19 @@ def summarize(store: Store) -> dict[str, Any]:
         store: the store of an `advise` run, finished or not; only finished trials count.
 
     Returns:
-        The dictionary that `summary.json` holds. `recommendation` is None while no trial of the
-        largest training size is done.
+        The dictionary that `summary.json` holds. Only trials of the last plan count; `missing` says
+        how many of them have no row, and lowers the confidence. `recommendation` is None while there
+        is no row at all.
     """
     run = store.meta["run"]
-    done = store.rows()
-    rows = [row for row in done if row["trial"] == "strategy" and _in_grid(row, run)]
+    planned = set(run["keys"])
+    records = [record for record in store.records() if record["key"] in planned]
+    done = [{**r["config"], **r["result"]} for r in records if r["status"] == "done"]
+    failed = [r for r in records if r["status"] == "failed"]
+    rows = [row for row in done if row["trial"] == "strategy"]
     found = next((row for row in done if row["trial"] == "data_symmetry"), None)
-    evidence = Evidence(rows, run["task"]["metric"], run["symmetry"]["moved"], _clean(found))
+    missing = len(planned) - len(done)
+    evidence = Evidence(rows, run["task"]["metric"], run["symmetry"]["moved"], _clean(found), missing)
     return {
         "kind": "advise",
         **{key: run[key] for key in ("equilearn", "created", "command", "preset", "environment")},
@@ -51,27 +57,18 @@ def summarize(store: Store) -> dict[str, Any]:
         "skipped": run["skipped"],
         "failed": [
             {
-                "strategy": row.get("strategy", "data symmetry"),
-                "train_size": row.get("train_size"),
-                "error": row["error"],
+                "strategy": record["config"].get("strategy", "data symmetry"),
+                "train_size": record["config"].get("train_size"),
+                "error": record["error"],
             }
-            for row in store.rows(status="failed")
+            for record in failed
         ],
+        "missing": missing,
         "rows": [{key: row[key] for key in _ROW} for row in rows],
         "data_symmetry": _clean(found),
         "prediction": None,
         "recommendation": recommend(evidence) if rows else None,
     }
-
-
-def _in_grid(row: dict[str, Any], run: dict[str, Any]) -> bool:
-    grid = run["grid"]
-    return (
-        row["strategy"] in grid["strategies"]
-        and row["train_size"] in grid["sizes"]
-        and row["seed"] in grid["seeds"]
-        and row["preset"] == run["preset"]
-    )
 
 
 def _clean(found: dict[str, Any] | None) -> dict[str, Any] | None:

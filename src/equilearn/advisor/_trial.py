@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equilearn.actions import Data, batch_size, first_leaf, map_data
+from equilearn.actions import Data, batch_size, map_data
 from equilearn.advisor._candidates import Candidate, candidates, plain_network
 from equilearn.advisor._snapshot import load_task
 from equilearn.data import Task, load_function, subsample
 from equilearn.groups import Element, Group
 from equilearn.measure import data_symmetry, equivariance_error
+from equilearn.symmetrization import Symmetrized
 from equilearn.symmetry import Symmetry
 from equilearn.training import fit, predict
 
@@ -52,11 +53,14 @@ def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> 
     started = time.perf_counter()
     _fit(model, train, scaler, candidate, symmetry, config)
     seconds = time.perf_counter() - started
+    passes = model.forward_passes() if isinstance(model, Symmetrized) else 1
+    model = scaler.undone(model).eval()
     return {
-        **_scores(model, task, scaler, symmetry, config),
+        **_scores(model, task, symmetry, config),
         **_equivariance(model, task, symmetry, config),
         "seconds": seconds,
-        "inference_ms": _inference_ms(model, task, config),
+        "inference_ms": _inference_ms(model, task),
+        "forward_passes": passes,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
@@ -86,10 +90,25 @@ class TargetScaler:
             self.scale = (spread.mean(0) if symmetry.is_invariance else spread.mean()).sqrt().clamp_min(1e-12)
 
     def down(self, y: Tensor) -> Tensor:
+        """Targets for training."""
         return (y - self.shift) / self.scale if self.active else y
 
-    def up(self, y: Tensor) -> Tensor:
-        return y * self.scale + self.shift if self.active else y
+    def undone(self, model: nn.Module) -> nn.Module:
+        """The trained model with outputs at the scale of the data: the function that is scored and measured."""
+        return Rescaled(model, self.shift, self.scale) if self.active else model
+
+
+class Rescaled(nn.Module):
+    """`scale * model(x) + shift`."""
+
+    def __init__(self, model: nn.Module, shift: Tensor, scale: Tensor):
+        super().__init__()
+        self.model = model
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Data) -> Tensor:
+        return self.model(x) * self.scale + self.shift
 
 
 def _fit(
@@ -133,16 +152,14 @@ def transforming_elements(group: Group, count: int, seed: int) -> list[Element]:
     return [group.sample(count, generator=torch.Generator().manual_seed(10_000 + seed))]
 
 
-def _scores(
-    model: nn.Module, task: Task, scaler: TargetScaler, symmetry: Symmetry, config: dict[str, Any]
-) -> dict[str, Any]:
+def _scores(model: nn.Module, task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
     # Test inputs only carry the seed of the grid, not of the trial: strategies and seeds are
     # compared on the same transformed copies.
     moved = [
-        _losses(model, task, scaler, symmetry, g)
+        _losses(model, task, symmetry, g)
         for g in transforming_elements(symmetry.group, batch_size(task.x_test), config["grid_seed"])
     ]
-    seen = _losses(model, task, scaler, symmetry, None)
+    seen = _losses(model, task, symmetry, None)
     transformed = torch.stack(moved).mean(0) if moved else seen
     return {
         "score": _summary_score(seen, task),
@@ -152,13 +169,13 @@ def _scores(
     }
 
 
-def _losses(model: nn.Module, task: Task, scaler: TargetScaler, symmetry: Symmetry, g: Element | None) -> Tensor:
+def _losses(model: nn.Module, task: Task, symmetry: Symmetry, g: Element | None) -> Tensor:
     """Per test input: 1 where the class is right, or the squared error over the mean squared target."""
     x, y = task.x_test, task.y_test
     if g is not None:
         x = symmetry.act_input(g, x)
         y = y if symmetry.is_invariance else symmetry.act_output(g, y)
-    output = scaler.up(predict(model, x))
+    output = predict(model, x)
     if task.kind == "classification":
         return (output.argmax(-1) == y).double()
     error = (output.reshape(len(y), -1) - y.reshape(len(y), -1)).double().square().sum(-1)
@@ -193,7 +210,7 @@ def _equivariance(model: nn.Module, task: Task, symmetry: Symmetry, config: dict
     }
 
 
-def _inference_ms(model: nn.Module, task: Task, config: dict[str, Any]) -> float:
+def _inference_ms(model: nn.Module, task: Task) -> float:
     """Median milliseconds for a batch of up to 64 inputs."""
     x = map_data(lambda t: t[:64], task.x_test)
     times = []
@@ -202,8 +219,3 @@ def _inference_ms(model: nn.Module, task: Task, config: dict[str, Any]) -> float
         predict(model, x)
         times.append(time.perf_counter() - started)
     return 1000 * sorted(times)[len(times) // 2]
-
-
-def device_of(task: Task) -> str:
-    """Where the data live."""
-    return str(first_leaf(task.x_train).device)
