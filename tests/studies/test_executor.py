@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from equilearn._check import InputError
-from equilearn.studies import Executor, InlineExecutor, LocalExecutor, WorkerDied
+from equilearn.studies import Executor, InlineExecutor, LocalExecutor, WorkerDied, cores
 
 
 @pytest.fixture
@@ -111,3 +111,16 @@ def test_a_function_of_the_program_itself_is_refused(tmp_path: Path):
 def environment() -> dict[str, str]:
     """So that other programs find what this one imports."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_cores_are_those_that_this_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    assert cores() == len(allowed)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cores() == 1
+        with LocalExecutor() as one:
+            assert one.processes == 1
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib import metadata
@@ -85,7 +84,8 @@ def _extra(name: str, packages: tuple[str, ...], purpose: str) -> dict[str, Any]
 def _machine() -> dict[str, Any]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from equilearn.studies import cores
+
     devices = ["cpu"]
     devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -94,7 +94,7 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "cores": cores,
+        "cores": cores(),
         "torch_threads": torch.get_num_threads(),
         "devices": ", ".join(devices),
     }

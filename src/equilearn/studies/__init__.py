@@ -4,7 +4,7 @@
 A `Study` is a grid with claims; `run_study` runs one and writes `store.db` and `summary.json`.
 """
 
-from equilearn.studies._executor import Executor, InlineExecutor, LocalExecutor, WorkerDied
+from equilearn.studies._executor import Executor, InlineExecutor, LocalExecutor, WorkerDied, cores
 from equilearn.studies._registry import get, list_studies, names, register
 from equilearn.studies._run import environment, run_study
 from equilearn.studies._runner import run_trials
@@ -20,6 +20,7 @@ __all__ = [
     "Study",
     "WorkerDied",
     "config_key",
+    "cores",
     "environment",
     "get",
     "list_studies",

@@ -89,7 +89,7 @@ class LocalExecutor:
     """
 
     def __init__(self, processes: int | None = None):
-        self.processes = positive_int(_cores() if processes is None else processes, "processes")
+        self.processes = positive_int(cores() if processes is None else processes, "processes")
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._abandoned = threading.Event()
         self._waiting: set[Future[Any]] = set()
@@ -244,8 +244,13 @@ def _pack(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
         ) from error
 
 
-def _cores() -> int:
-    """Cores that this process may use, which on a shared machine can be fewer than there are."""
+def cores() -> int:
+    """Cores that this process may use, which on a shared machine can be fewer than there are.
+
+    Example:
+        >>> cores() >= 1
+        True
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
