@@ -262,3 +262,9 @@ def test_a_task_is_immutable():
     assert isinstance(task, Task)
     with pytest.raises(AttributeError):
         task.name = "other"  # type: ignore[misc]
+
+
+def test_a_task_names_its_loss_and_metric():
+    assert (digits().loss, digits().metric) == ("cross_entropy", "accuracy")
+    task = from_arrays(X, np.arange(20) / 3)
+    assert (task.loss, task.metric) == ("mse", "relative error")

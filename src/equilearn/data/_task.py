@@ -43,3 +43,13 @@ class Task:
         if self.kind != "classification":
             return 0
         return max(len(self.class_names), int(max(self.y_train.max(), self.y_test.max())) + 1)
+
+    @property
+    def loss(self) -> Literal["cross_entropy", "mse"]:
+        """The name of the loss to train with, as `fit` takes it."""
+        return "cross_entropy" if self.kind == "classification" else "mse"
+
+    @property
+    def metric(self) -> Literal["accuracy", "relative error"]:
+        """What a score of the task is: accuracy (higher is better) or relative error (lower is better)."""
+        return "accuracy" if self.kind == "classification" else "relative error"
