@@ -1,6 +1,7 @@
 """Actions: what a group does to vectors, images, points, sets, and tuples of those."""
 
 from equilearn.actions._base import Action, Data, Unbound, batch_size, first_leaf, map_data
+from equilearn.actions._factor import FactorAction, factor
 from equilearn.actions._flat import flat_rep
 from equilearn.actions._images import ImageAction, images
 from equilearn.actions._parse import parse
@@ -11,6 +12,7 @@ __all__ = [
     "Action",
     "CombinedAction",
     "Data",
+    "FactorAction",
     "ImageAction",
     "PointAction",
     "SetAction",
@@ -19,6 +21,7 @@ __all__ = [
     "VectorAction",
     "batch_size",
     "combine",
+    "factor",
     "first_leaf",
     "flat_rep",
     "images",

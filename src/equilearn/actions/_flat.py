@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from equilearn.actions._base import Action
+from equilearn.actions._factor import FactorAction
 from equilearn.actions._points import PointAction, SetAction
 from equilearn.actions._simple import TrivialAction, VectorAction
 from equilearn.groups import Group, Product, Scaling
@@ -34,7 +35,10 @@ def flat_rep(action: Action, shape: Sequence[int]) -> Rep | None:
     if isinstance(action, VectorAction):
         return _copies(math.prod(shape) // action.rep.dim, action.rep)
     if isinstance(action, SetAction):
-        return _cloud(action.group, shape[0], trivial(action.group, math.prod(shape[1:])))
+        return _permuting(action) * trivial(action.group, math.prod(shape[1:]))
+    if isinstance(action, FactorAction):
+        inner = flat_rep(action.inner, shape)
+        return None if inner is None else factor(action.group, action.index, inner)
     if isinstance(action, PointAction) and action.is_linear and not action.scalars:
         return _point_cloud(action.group, shape)
     return None
@@ -55,6 +59,13 @@ def _cloud(group: Group, count: int, point: Rep) -> Rep:
     """Points one after the other, each moved by `point`, and permuted where a factor permutes."""
     permuting = next((rep for rep in _parts(group) if rep.is_permutation), None)
     return _copies(count, point) if permuting is None else permuting * point
+
+
+def _permuting(action: SetAction) -> Rep:
+    group = action.group
+    if not isinstance(group, Product):
+        return defining(group)
+    return factor(group, action.index, defining(group.factors[action.index]))
 
 
 def _factors(group: Group) -> tuple[Group, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 
@@ -30,10 +30,11 @@ class Affine:
 
 @dataclass(frozen=True)
 class Permuting:
-    """`p = permutation(g)`: point `i` goes to place `p[i]`."""
+    """`p = permutation(g)`: point `i` goes to place `p[i]`; the work of factor `index` of a product."""
 
     count: int
     permutation: Callable[[Element], Int[Tensor, "*batch n"]]
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,19 @@ def geometry(group: Group) -> Geometry:
     if len(affine) > 1 and isinstance(group, Product):
         _require_commuting(group, found)
     return found
+
+
+def permutings(group: Group) -> tuple[Permuting, ...]:
+    """Every way in which `group` permutes things: one for each factor that is a group of permutations."""
+    found: list[Permuting] = []
+    for index, factor in enumerate(group.factors if isinstance(group, Product) else (group,)):
+        try:
+            part = _single(factor, itemgetter(index) if isinstance(group, Product) else _same)
+        except InputError:  # a factor that does not act on points leaves sets alone as well
+            continue
+        if isinstance(part, Permuting):
+            found.append(replace(part, index=index))
+    return tuple(found)
 
 
 def _same(g: Element) -> Element:

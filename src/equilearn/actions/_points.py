@@ -8,7 +8,7 @@ from torch import Tensor
 from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.actions._base import Action, Data, Unbound
 from equilearn.actions._elements import paired
-from equilearn.actions._geometry import Permuting, geometry
+from equilearn.actions._geometry import Permuting, geometry, permutings
 from equilearn.groups import Element, Group
 
 
@@ -94,13 +94,10 @@ class SetAction(Action):
 
     def __init__(self, group: Group, count: int | None = None):
         self.group = group
-        found = geometry(group)
-        if found.permuting is None or found.affine:
-            raise InputError(
-                f"{group} is no group of permutations, so it does not act on sets. Use points() or vectors()."
-            )
-        self._permuting = found.permuting
-        self.count = _count(group, found.permuting, count)
+        self._permuting = _the_permuting(group, count)
+        self.count = _count(group, self._permuting, count)
+        self.index = self._permuting.index
+        """Which factor of a product permutes; 0 for any other group."""
 
     @property
     def name(self) -> str:
@@ -158,11 +155,16 @@ def points(n: int | None = None, *, vectors: int = 0, scalars: int = 0) -> Unbou
 def sets(n: int | None = None) -> Unbound:
     """Permutations of the second axis of data `(B, n, ...)`: entry `i` goes to place `p[i]`.
 
+    Entries may be of any dtype: numbers, labels, a mask. A product of groups acts through the factor that
+    permutes and leaves the entries themselves alone, so that `combine(points(5), sets(5))` moves the points
+    of `SO(3) * Symmetric(5)` together with their mask.
+
     Args:
         n: size of the sets; None takes it from the group.
 
     Raises:
-        InputError: when bound, a group that does not permute `n` things; when acting, other data.
+        InputError: when bound, a group that does not permute `n` things, or a product with two factors
+            that do (then `factor(index, sets())` says which); when acting, other data.
 
     Cost: O(B n) times the size of an entry; no matrix is built.
 
@@ -173,6 +175,20 @@ def sets(n: int | None = None) -> Unbound:
         tensor([[30, 10, 20]])
     """
     return Unbound("sets", lambda group: SetAction(group, n))
+
+
+def _the_permuting(group: Group, count: int | None) -> Permuting:
+    """The one factor of `group` that permutes (`count` things, where that singles it out)."""
+    found = permutings(group)
+    if not found:
+        raise InputError(f"{group} is no group of permutations, so it does not act on sets. Use points() or vectors().")
+    fitting = [part for part in found if part.count == count] if len(found) > 1 and count is not None else found
+    require(
+        len(fitting) == 1,
+        f"{len(found)} factors of {group} permute things, of {', '.join(str(part.count) for part in found)} each. "
+        "Say which one acts, for example actions.factor(0, actions.sets()).",
+    )
+    return fitting[0]
 
 
 def _count(group: Group, permuting: Permuting | None, count: int | None) -> int | None:

@@ -137,7 +137,7 @@ def pose_count(symmetry: Symmetry, limit: int) -> int:
     """Poses of an input in general position, from the group alone."""
     count = 1
     for index, factor in enumerate(factors_of(symmetry.group)):
-        image = image_view(symmetry.input) is not None
+        image = image_view(symmetry.input, index) is not None
         if isinstance(factor, SO | SpecialEuclidean):
             d = factor.n if isinstance(factor, SO) else factor.dimension
             count *= 2 ** (d - 1)

@@ -63,7 +63,7 @@ def poses_of(action: Action, index: int, limit: int, quantised: bool = False) ->
         InputError: no pose is known; says what is.
     """
     group = factors_of(action.group)[index]
-    image, cloud = image_view(action), cloud_view(action, index)
+    image, cloud = image_view(action, index), cloud_view(action, index)
     if image is not None and isinstance(group, SO | O | Euclidean | SpecialEuclidean | Translation | Scaling):
         return _image(group, image)
     if isinstance(group, Symmetric):

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from equilearn._check import InputError
-from equilearn.actions import Action, CombinedAction, Data, ImageAction, PointAction, SetAction, VectorAction
+from equilearn.actions import (
+    Action,
+    CombinedAction,
+    Data,
+    FactorAction,
+    ImageAction,
+    PointAction,
+    SetAction,
+    VectorAction,
+)
 from equilearn.groups import Group, Product
 from equilearn.reps import Rep, defining, factor, permutation
 
@@ -21,11 +30,14 @@ def factors_of(group: Group) -> tuple[Group, ...]:
     return group.factors if isinstance(group, Product) else (group,)
 
 
-def image_view(action: Action) -> View | None:
-    """`x -> (B, C, H, W)`: the first image in the data; None where there is none."""
+def image_view(action: Action, index: int | None = None) -> View | None:
+    """`x -> (B, C, H, W)`: the first image in the data (that factor `index` of the group moves, where
+    given); None where there is none."""
     if isinstance(action, ImageAction):
         return lambda x: x
-    return _of_first_part(action, image_view)
+    if isinstance(action, FactorAction):
+        return image_view(action.inner) if index in (None, action.index) else None
+    return _of_first_part(action, lambda part: image_view(part, index))
 
 
 def cloud_view(action: Action, index: int) -> View | None:
@@ -34,6 +46,8 @@ def cloud_view(action: Action, index: int) -> View | None:
     Positions of a point cloud (its velocities follow), or those blocks of a vector that carry the
     defining representation. None where the data hold no such vectors.
     """
+    if isinstance(action, FactorAction):
+        return cloud_view(action.inner, 0) if index == action.index else None
     if isinstance(action, PointAction):
         return lambda x: x[..., : (x.shape[-1] - action.scalars) // (1 + action.vectors)]
     if isinstance(action, VectorAction):
@@ -44,9 +58,13 @@ def cloud_view(action: Action, index: int) -> View | None:
 
 def rows_view(action: Action, index: int) -> View | None:
     """`x -> (B, n, C)`: what factor `index`, a permutation group, permutes. None where nothing is."""
+    if isinstance(action, FactorAction):
+        return rows_view(action.inner, 0) if index == action.index else None
     if isinstance(action, PointAction):
         return lambda x: x
     if isinstance(action, SetAction):
+        if index != action.index:
+            return None
         return lambda x: x.reshape(x.shape[0], x.shape[1], -1) if x.numel() else x.flatten(1)[..., None]
     if isinstance(action, VectorAction):
         wanted = _own(action.group, index, permutation)
@@ -59,6 +77,8 @@ def is_pointwise(action: Action) -> bool:
     """Whether permutations act on outputs by moving whole entries, one for each point."""
     if isinstance(action, CombinedAction):
         return all(is_pointwise(part) for part in action.parts)
+    if isinstance(action, FactorAction):
+        return is_pointwise(action.inner)
     return action.is_trivial or isinstance(action, PointAction | SetAction)
 
 
