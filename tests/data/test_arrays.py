@@ -10,10 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equilearn import actions
 from equilearn._check import InputError
 from equilearn.data import Task, check_task, digits, from_arrays, subsample
 from equilearn.data._arrays import as_images, infer_kind
 from equilearn.data._split import quotas
+from equilearn.groups import Cyclic, Symmetric
+from equilearn.symmetry import Symmetry
 
 X = np.arange(40.0).reshape(20, 2)
 
@@ -109,6 +112,29 @@ def test_channels_are_moved_not_reshaped():
 def test_bytes_are_pixels():
     x = np.array([[0, 255], [51, 102]] * 5, dtype=np.uint8)
     assert from_arrays(x, X[:10, 0] / 7).x_train.unique().tolist() == pytest.approx([0, 0.2, 0.4, 1])
+
+
+def test_bytes_are_scaled_alike_in_both_splits():
+    x, y = np.array([[0, 255], [51, 102]] * 5, dtype=np.uint8), X[:10, 0] / 7
+    task = from_arrays(x, y, x[:2], y[:2])
+    assert torch.equal(task.x_test, task.x_train[:2])
+    for mixed in (x[:2].astype(np.float32), torch.tensor(x[:2].astype(np.int64)), x[:2].tolist()):
+        with pytest.raises(InputError, match=r"x is uint8 and x_test is .* Give both as uint8"):
+            from_arrays(x, y, mixed, y[:2])
+    with pytest.raises(InputError, match="x is float64 and x_test is uint8"):
+        from_arrays(x.astype(float), y, x[:2], y[:2])
+    with pytest.raises(InputError, match=r"x\[1\] is float64 and x_test\[1\] is uint8"):
+        from_arrays((x, x.astype(float)), y, (x[:2], x[:2]), y[:2])
+
+
+def test_the_symmetry_says_whether_inputs_are_images():
+    x, y = torch.randn(12, 10, 8, generator=torch.Generator().manual_seed(0)), np.arange(12) % 2
+    sets = Symmetry(Symmetric(10), actions.sets(10))
+    assert from_arrays(x, y).x_train.shape[1:] == (1, 10, 8)  # by their shape they might be images
+    assert from_arrays(x, y, symmetry=sets).x_train.shape[1:] == (10, 8)
+    small = Symmetry(Cyclic(2), actions.images())
+    assert from_arrays(x[:, :4, :4], y, symmetry=small).x_train.shape[1:] == (1, 4, 4)
+    assert from_arrays(x, y, symmetry=sets, images=True).x_train.shape[1:] == (1, 10, 8)
 
 
 # --- splits -------------------------------------------------------------------------------------

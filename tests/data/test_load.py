@@ -16,7 +16,7 @@ import torch
 
 import equilearn as eq
 from equilearn._check import InputError
-from equilearn.data import load, load_function
+from equilearn.data import load, load_function, load_inputs
 from equilearn.training import relative_error
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -100,6 +100,25 @@ def test_archives_of_all_layouts(tmp_path: Path):
     assert task.x_train.shape == (16, 3, 9, 9)
     assert task.class_names == ("a", "b")
     assert load(tmp_path / "a.npz", kind="regression", test_fraction=0.5).y_test.shape == (10, 1)
+
+
+def test_inputs_alone_need_no_targets(tmp_path: Path):
+    np.savez(tmp_path / "x.npz", x=X)
+    assert load_inputs(tmp_path / "x.npz").shape == (20, 3)
+    np.savez(tmp_path / "both.npz", x=X, x_test=X[:4])
+    assert load_inputs(tmp_path / "both.npz").shape == (4, 3)
+    np.savez(tmp_path / "sets.npz", x=np.zeros((5, 9, 9)))
+    assert load_inputs(tmp_path / "sets.npz", images=False).shape == (5, 9, 9)
+    np.savez(tmp_path / "z.npz", z=X)
+    with pytest.raises(InputError, match=r"lacks x; it holds z\..*savez\(file, x=\.\.\.\)\."):
+        load_inputs(tmp_path / "z.npz")
+
+
+def test_a_symmetry_decides_on_images_when_data_are_loaded(tmp_path: Path):
+    np.savez(tmp_path / "sets.npz", x=np.zeros((20, 10, 8)), y=Y)
+    sets = eq.Symmetry(eq.Symmetric(10), eq.actions.sets(10))
+    assert load(tmp_path / "sets.npz", symmetry=sets).x_train.shape[1:] == (10, 8)
+    assert load(tmp_path / "sets.npz", images=False).x_train.shape[1:] == (10, 8)
 
 
 class Bomb:
@@ -282,6 +301,7 @@ def test_idx_images_find_their_labels(tmp_path: Path, end: str):
     idx(tmp_path / "train-images-idx3-ubyte.gz", PIXELS[:8])
     idx(tmp_path / "train-labels-idx1-ubyte", LABELS[:8])
     assert [len(load(source).x_train) for source in (images, tmp_path)] == [8, 8]
+    assert load(images, images=False).x_train.shape[1:] == (9, 10)
     assert torch.equal(load(tmp_path).x_test[3, 0], torch.tensor(PIXELS[3] / 255, dtype=torch.float32))
 
 
@@ -373,6 +393,8 @@ def test_functions_of_the_current_folder(module: str):
     assert load(f"{module}:Maker.make").classes == 2
     assert sys.path == before
     assert load_function(f"{module}:array")().shape == (3,)
+    with pytest.raises(InputError, match=r"^given_tasks:fails raised KeyError: 'no such column'$"):
+        load_function(f"{module}:fails")()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, not_empty, one_of, require
-from equilearn.actions import Data, batch_size, map_data
+from equilearn.actions import Data, ImageAction, batch_size, map_data
 from equilearn.data._split import stratified_choice, take
 from equilearn.data._task import Kind, Task
 from equilearn.symmetry import Symmetry
@@ -45,9 +45,10 @@ def from_arrays(
     Anything else makes a regression; targets `(B,)` become `(B, 1)`.
 
     Inputs become float32 (the default dtype). Arrays of uint8 are pixels and are scaled to
-    [0, 1]. Images become `(B, C, H, W)`: `(B, H, W)` gets one channel where both sides are at least
-    8 (smaller ones are point sets), and `(B, H, W, C)` with 1, 3 or 4 channels in the last place and
-    not in the second is turned round.
+    [0, 1], training and test inputs alike. Images become `(B, C, H, W)`: `(B, H, W)` gets one channel,
+    and `(B, H, W, C)` with 1, 3 or 4 channels in the last place and not in the second is turned
+    round. Inputs are images where `symmetry` acts on images; without one, where both sides are at
+    least 8 (smaller ones are point sets).
 
     Args:
         x, y: inputs and targets, batch first; `x` may be a tuple of tensors.
@@ -60,7 +61,8 @@ def from_arrays(
 
     Raises:
         InputError: empty data, NaN or infinity (how many, where), numbers of samples that differ,
-            one class only, labels that do not fit, text where numbers are needed.
+            one class only, labels that do not fit, text where numbers are needed, pixels (uint8) in
+            one split and other numbers in the other.
 
     Example:
         >>> import numpy as np
@@ -72,7 +74,9 @@ def from_arrays(
         (x_test is None) == (y_test is None),
         "Test inputs and test targets come together: give both x_test and y_test, or neither.",
     )
-    inputs = _inputs(x, "x", images)
+    if images is None and symmetry is not None:
+        images = isinstance(symmetry.input, ImageAction)
+    inputs = inputs_from(x, "x", images)
     targets = _to_numpy(y, "y")
     _require_pairs(inputs, targets, "x", "y")
     chosen = cast(Kind, infer_kind(targets) if kind is None else one_of(kind, KINDS, "kind of task"))
@@ -85,7 +89,8 @@ def from_arrays(
     if x_test is None or held_labels is None:
         splits = _split(inputs, labels, chosen, TEST_FRACTION if test_fraction is None else test_fraction, seed)
     else:
-        held = _inputs(x_test, "x_test", images)
+        _require_one_scale(x, x_test)
+        held = inputs_from(x_test, "x_test", images)
         _require_pairs(held, held_labels, "x_test", "y_test")
         _require_alike(inputs, labels, held, held_labels)
         splits = (inputs, labels, held, held_labels)
@@ -122,14 +127,29 @@ def _tensor(value: Any, name: str) -> Tensor:
 # --- inputs -------------------------------------------------------------------------------
 
 
-def _inputs(x: Data | np.ndarray, name: str, images: bool | None) -> Data:
+def inputs_from(x: Data | np.ndarray, name: str, images: bool | None) -> Data:
+    """Inputs as `from_arrays` takes them: numbers, finite, pixels scaled, images in their layout."""
     if isinstance(x, tuple) and all(isinstance(part, Tensor | np.ndarray | tuple) for part in x):
-        return tuple(_inputs(part, f"{name}[{i}]", False) for i, part in enumerate(x))
+        return tuple(inputs_from(part, f"{name}[{i}]", False) for i, part in enumerate(x))
     array = _to_numpy(x, name)
     tensor = _numbers(array, name)
     if array.dtype == np.uint8:
         tensor = tensor / 255
     return as_images(tensor, images)
+
+
+def _require_one_scale(x: Any, x_test: Any, names: tuple[str, str] = ("x", "x_test")) -> None:
+    """Bytes are scaled to [0, 1] and other numbers are not: that must be the same in both splits."""
+    if isinstance(x, tuple) and isinstance(x_test, tuple):
+        for i, (part, held) in enumerate(zip(x, x_test, strict=False)):
+            _require_one_scale(part, held, (f"{names[0]}[{i}]", f"{names[1]}[{i}]"))
+        return
+    kinds = [str(getattr(part, "dtype", "a list")).removeprefix("torch.") for part in (x, x_test)]
+    require(
+        (kinds[0] == "uint8") == (kinds[1] == "uint8"),
+        f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}. Arrays of uint8 are pixels, which are scaled to "
+        "[0, 1]; others are taken as they are. Give both as uint8, or both as floating-point numbers on one scale.",
+    )
 
 
 def as_images(x: Tensor, images: bool | None = None) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     """The function (or any callable) that `package.module:function` names.
 
     Modules are looked for where Python looks and in the current folder. Importing a module runs it.
+    What the function raises when it is called comes out as an `InputError` that names it.
 
     Raises:
         InputError: not of that form, no such module, an error within it, no such name (near names
@@ -48,7 +51,38 @@ def load_function(spec: str) -> Callable[..., Any]:
         found = getattr(found, part)
     if not callable(found):
         raise InputTypeError(f"{spec} is a {type(found).__name__}, which cannot be called; a function is needed.")
-    return found
+    return _named(found, spec) if inspect.isroutine(found) or inspect.isclass(found) else found
+
+
+def _named(function: Callable[..., Any], spec: str) -> Callable[..., Any]:
+    """`function`, whose errors name it."""
+
+    @functools.wraps(function, updated=())
+    def call(*args: Any, **options: Any) -> Any:
+        with user_code(spec):
+            return function(*args, **options)
+
+    return call
+
+
+@contextmanager
+def user_code(name: str) -> Iterator[None]:
+    """Whatever code of the user's raises inside the block comes out as an `InputError` in one sentence.
+
+    Example:
+        >>> with user_code("mymodel:build"):
+        ...     1 / 0
+        Traceback (most recent call last):
+        ...
+        equilearn._check.InputError: mymodel:build raised ZeroDivisionError: division by zero
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{name} raised {type(error).__name__}{f': {said}' if said else '.'}") from error
 
 
 def _import(module_name: str, spec: str) -> Any:
@@ -90,13 +124,7 @@ def task_from_function(spec: str) -> Task:
     Raises:
         InputError: as `load_function`, or an error within the function, or no `Task`.
     """
-    function = load_function(spec)
-    try:
-        task = function()
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{spec} raised {type(error).__name__}: {error}") from error
+    task = load_function(spec)()
     if not isinstance(task, Task):
         raise InputTypeError(
             f"{spec} returned a {type(task).__name__}; an equilearn.Task is needed. "

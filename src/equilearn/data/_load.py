@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from equilearn._check import InputError, require
-from equilearn.data._arrays import from_arrays
+from equilearn.actions import Data
+from equilearn.data._arrays import from_arrays, inputs_from
 from equilearn.data._builtin import digits, minkowski
 from equilearn.data._csv import read_csv
 from equilearn.data._function import is_function, task_from_function
@@ -57,7 +58,7 @@ def load(
             for IDX images.
         seed: of that split.
         images: whether inputs are images, where `from_arrays` would guess wrong.
-        symmetry: the suspected symmetry, kept in the task.
+        symmetry: the suspected symmetry, kept in the task; it says whether inputs are images.
         max_bytes: refuse files that unpack to more.
 
     Raises:
@@ -75,19 +76,41 @@ def load(
         task = task_from_function(text)
     else:
         options = {"kind": kind, "seed": seed, "images": images, "test_fraction": test_fraction}
-        return from_arrays(**_arrays(path, target, max_bytes, options), symmetry=symmetry)
+        return from_arrays(**_arrays(path, target, max_bytes, options, symmetry is None), symmetry=symmetry)
     require(target is None, f"target={target!r} names a column of a table, but {text!r} is not a table.")
     require(kind in (None, task.kind), f"{text} is a {task.kind}, not a {kind}.")
     return task if symmetry is None else replace(task, symmetry=symmetry)
 
 
-def _arrays(path: Path, target: str | None, max_bytes: int, options: dict[str, Any]) -> dict[str, Any]:
+def load_inputs(source: str | os.PathLike[str], **options: Any) -> Data:
+    """The inputs to try a trained model on: the test inputs of `load(source, **options)`.
+
+    An `.npz` file needs no targets here: `x_test` is taken where it has one, else all of `x`.
+
+    Raises:
+        InputError: as `load`.
+
+    Example:
+        >>> load_inputs("digits").shape
+        torch.Size([597, 1, 8, 8])
+    """
+    path = Path(os.fspath(source))
+    if path.suffix.lower() != ".npz" or options.get("target") is not None:
+        return load(source, **options).x_test
+    arrays = read_npz(existing_file(path), options.get("max_bytes", MAX_BYTES), inputs_only=True)
+    name = "x_test" if "x_test" in arrays else "x"
+    return inputs_from(arrays[name], name, options.get("images"))
+
+
+def _arrays(
+    path: Path, target: str | None, max_bytes: int, options: dict[str, Any], guess_images: bool
+) -> dict[str, Any]:
     """Arguments for `from_arrays` from a file or folder."""
     suffix = path.suffix.lower()
     named = {**options, "name": path.stem or path.name}
     if suffix in (".csv", ".tsv"):
         x, y = read_csv(existing_file(path), target)
-        return {**named, "x": x, "y": y, "images": False, "about": f"{len(x):,} lines of {path.name}"}
+        return {**named, "x": x, "y": y, "images": bool(options["images"]), "about": f"{len(x):,} lines of {path.name}"}
     require(target is None, f"target={target!r} names a column of a table, but {path} is not a .csv or .tsv file.")
     if suffix == ".npz":
         arrays: dict[str, np.ndarray] = read_npz(existing_file(path), max_bytes)
@@ -99,12 +122,10 @@ def _arrays(path: Path, target: str | None, max_bytes: int, options: dict[str, A
         if named["test_fraction"] is None:
             named["test_fraction"] = IDX_TEST_FRACTION
         about = f"{len(arrays['x']):,} images of {path.name}"
-        return {**named, "kind": "classification", "images": True, **arrays, "about": about} | _kind(options)
+        if named["images"] is None and guess_images:
+            named["images"] = True
+        return {**named, "kind": options["kind"] or "classification", **arrays, "about": about}
     raise InputError(_unknown(path))
-
-
-def _kind(options: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": options["kind"]} if options["kind"] else {}
 
 
 def _unknown(path: Path) -> str:

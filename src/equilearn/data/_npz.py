@@ -16,8 +16,10 @@ from equilearn._check import InputError, require
 NAMES = ("x", "y", "x_test", "y_test")
 
 
-def read_npz(file: Path, limit: int) -> dict[str, np.ndarray]:
+def read_npz(file: Path, limit: int, *, inputs_only: bool = False) -> dict[str, np.ndarray]:
     """The arrays `x`, `y` and, where there are any, `x_test`, `y_test` of an `.npz` file.
+
+    With `inputs_only` the last of `x`, `x_test` that is there, and nothing else.
 
     Every member's own header is read before its data: object arrays are refused, and so is a
     header that promises more than the archive holds, or an archive of more than `limit` bytes.
@@ -29,7 +31,9 @@ def read_npz(file: Path, limit: int) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             wanted = [name for name in NAMES if name in members]
-            _require_names(file, wanted, list(members))
+            if inputs_only:
+                wanted = [name for name in wanted if name.startswith("x")][-1:]
+            _require_names(file, wanted, list(members), inputs_only)
             total = sum(members[name].file_size for name in wanted)
             require(
                 total <= limit,
@@ -47,17 +51,19 @@ def read_npz(file: Path, limit: int) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _require_names(file: Path, found: list[str], members: list[str]) -> None:
-    missing = [name for name in NAMES[:2] if name not in found]
-    if ("x_test" in found) != ("y_test" in found):
+def _require_names(file: Path, found: list[str], members: list[str], inputs_only: bool) -> None:
+    missing = [] if inputs_only and found else [name for name in NAMES[: 1 if inputs_only else 2] if name not in found]
+    if not inputs_only and ("x_test" in found) != ("y_test" in found):
         missing.append("x_test" if "y_test" in found else "y_test")
     if missing:
         near = sorted({close for name in missing for close in difflib.get_close_matches(name, members, cutoff=0.4)})
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         held = ", ".join(members[:12]) or "nothing"
+        form = "x=..." if inputs_only else "x=..., y=..."
+        more = "" if inputs_only else ", and x_test=..., y_test=... for a test split of your own"
         raise InputError(
             f"{file} lacks {' and '.join(missing)}; it holds {held}.{hint} "
-            "Save it with numpy.savez(file, x=..., y=...), and x_test=..., y_test=... for a test split of your own."
+            f"Save it with numpy.savez(file, {form}){more}."
         )
 
 
