@@ -52,11 +52,33 @@ def plain():
 def mean():
     return lambda x: x.mean((1, 2, 3))[:, None]
 
+def pooled():
+    return lambda x: x.sum(1).flatten(1)
+
 def nothing():
     return 3
 
 def needy(size):
     return torch.nn.Linear(size, 1)
+
+def broken():
+    raise KeyError("no weights")
+
+def mistaken():
+    return torch.nn.Linear("3", 1)
+
+class Wrong(torch.nn.Module):
+    def forward(self, x):
+        return {}["logits"]
+
+class Picky(torch.nn.Module):
+    def forward(self, x):
+        if len(x) > 2:
+            raise AttributeError("only two\\nat a time")
+        return x.mean((1, 2, 3))[:, None]
+
+def picky():
+    return lambda x: Picky()(x)
 """
 
 
@@ -142,6 +164,8 @@ def test_constraints_fit_the_ranges() -> None:
         (["audit", "no_such_module:build", "digits", "--group", "C4"], "no_such_module"),
         (["study", "run", "avraging"], "averaging"),
         (["report", "nowhere"], "nowhere"),
+        (["advise", "digits", "--group", "C4", "--workers", "0"], "--workers must be a whole number >= 1, got 0"),
+        (["study", "run", "averaging", "--workers", "0"], "--workers must be a whole number >= 1, got 0"),
     ],
 )
 def test_bad_input_is_one_sentence_and_2(
@@ -250,6 +274,28 @@ def test_advise_writes_report_summary_and_store(folder: Path, capsys: pytest.Cap
     assert "another" in capsys.readouterr().err.lower()
 
 
+def test_advise_on_sets_that_look_like_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(folder / "sets.npz", x=rng.random((40, 10, 8)).astype(np.float32), y=np.arange(40) % 2)
+    options = ["--sizes", "8", "--seeds", "1", "--steps", "5", "--strategies", "plain", "--workers", "1", "--json"]
+    assert cli.main(["advise", "sets.npz", "--group", "S10", "--action", "sets", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["task"]["input_shape"] == [10, 8]
+
+
+def test_failed_trials_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from equilearn.cli import _advise
+
+    assert cli.main(advise(folder, "--json")) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert not summary["failed"]
+    _advise.show(summary, folder)
+    assert "warning" not in capsys.readouterr().out
+    summary["failed"] = [{"strategy": "average", "train_size": 8, "error": "out of [memory]"}] * 2
+    _advise.show(summary, folder)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: 2 trials failed; the first: average at 8 samples: out of [memory]" in said
+
+
 # --- audit --------------------------------------------------------------------------------
 
 
@@ -271,19 +317,58 @@ def test_audit_tells_plain_from_invariant(folder: Path, models: str, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nothing", "returned a int"), ("needy", "without arguments"), ("absent", "absent")]
+    ("name", "message"),
+    [
+        ("nothing", "returned a int"),
+        ("needy", "without arguments"),
+        ("absent", "absent"),
+        ("broken", "cli_test_models:broken raised KeyError: 'no weights'"),
+        ("mistaken", "cli_test_models:mistaken raised TypeError"),
+        ("Wrong", "The model cli_test_models:Wrong fails on two of the inputs (data of shape (40, 1, 6, 6)): KeyError"),
+        ("Picky", "The model cli_test_models:Picky fails on transformed inputs: AttributeError: only two at a time"),
+        ("picky", "The model cli_test_models:picky fails on transformed inputs: AttributeError: only two at a time"),
+    ],
 )
 def test_audit_of_no_model(
     name: str, message: str, folder: Path, models: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(squares(folder / "squares.npz"))
     assert cli.main(["audit", f"{models}:{name}", data, "--group", "C4"]) == 2
-    assert message in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_a_bug_of_a_measure_is_not_blamed_on_the_model(
+    folder: Path, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from equilearn import measure
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(measure, "equivariance_error", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["audit", f"{models}:plain", str(squares(folder / "squares.npz")), "--group", "C4"])
+
+
+def test_audit_needs_no_targets(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "x.npz", x=np.random.default_rng(0).random((20, 1, 6, 6)).astype(np.float32))
+    assert cli.main(["audit", f"{models}:mean", "x.npz", "--group", "C4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "exact"
+
+
+def test_audit_of_sets_that_look_like_images(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "sets.npz", x=np.random.default_rng(0).random((20, 10, 8)).astype(np.float32))
+    for more in (["--action", "sets"], ["--no-images"]):
+        assert cli.main(["audit", f"{models}:pooled", "sets.npz", "--group", "S10", "--json", *more]) == 0
+        assert json.loads(capsys.readouterr().out)["verdict"] == "exact"
 
 
 def test_audit_of_a_model_for_other_shapes(folder: Path, models: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["audit", f"{models}:plain", "digits", "--group", "C4"]) == 2
-    assert "The model fails on two of the inputs" in capsys.readouterr().err
+    assert "The model cli_test_models:plain fails on two of the inputs" in capsys.readouterr().err
 
 
 def onnx_model(path: Path, *, batch: int | None = None, invariant: bool = True) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from equilearn._check import positive_int
 from equilearn.cli._output import (
     command_line,
     console,
+    loading_options,
     output_folder,
     print_json,
     progress_bar,
@@ -31,9 +33,11 @@ def run(
     from equilearn import data, groups, io
     from equilearn.advisor import advise_task, symmetry_from_names
 
+    if options["workers"] is not None:
+        positive_int(options["workers"], "--workers")
     groups.parse(group)  # a wrong name is found before the data are read
     sizes, strategies = whole_numbers(options.pop("sizes"), "--sizes"), words(options.pop("strategies"))
-    task = data.load(source, **{key: value for key, value in loading.items() if value is not None})
+    task = data.load(source, **loading_options(loading, names["action"]))
     symmetry = symmetry_from_names(group, task, **names)
     with output_folder(out, "advise", Path(source).stem, group) as folder, progress_bar("training") as progress:
         advice = advise_task(
@@ -63,7 +67,21 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         out.print(f"- {_plain(reason)}")
     out.print(f"- {_plain(recommendation['confidence']['sentence'])}\n")
     show_table(_title(summary), *_scores(summary), figures=True)
+    if summary.get("failed"):
+        out.print(f"\nwarning: {_plain(failures(summary['failed']))}", style="yellow")
     out.print(f"\nreport: {_plain(str(folder / 'report.html'))}")
+
+
+def failures(failed: list[dict[str, Any]]) -> str:
+    """How many trials failed, and why the first did."""
+    first = failed[0]
+    size = "" if first.get("train_size") is None else f" at {first['train_size']} samples"
+    count = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+    others = "It is" if len(failed) == 1 else "They are"
+    return (
+        f"{count} failed; the first: {first['strategy']}{size}: {first['error']} "
+        f"{others} left out of the answer; the same command tries again."
+    )
 
 
 def _plain(text: str) -> str:

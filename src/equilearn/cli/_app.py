@@ -53,6 +53,15 @@ Output = Annotated[
     typer.Option("--output", metavar="ACTION", help="What it does to outputs. Default: nothing (invariance)."),
 ]
 Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of a CSV file to predict.")]
+Images = Annotated[
+    bool | None,
+    typer.Option(
+        "--images/--no-images",
+        show_default=False,
+        help="Whether inputs are images, whose layout becomes (batch, channels, height, width). Default: what --action "
+        "says, else what their shape suggests.",
+    ),
+]
 Kind = Annotated[
     str | None, typer.Option(metavar="KIND", help="classification or regression. Default: what the targets suggest.")
 ]
@@ -61,7 +70,7 @@ Out = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else, on stdout.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="The first random seed.")]
-Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one per core.")]
+Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one per core that may be used.")]
 Preset = Annotated[str, typer.Option(metavar="quick|full", help="Minutes on two cores, or as long as it takes.")]
 
 
@@ -98,6 +107,7 @@ def advise(
     output: Output = None,
     target: Target = None,
     kind: Kind = None,
+    images: Images = None,
     sizes: Annotated[str | None, typer.Option(metavar="N,N,...", help="Training sizes. Default: the preset's.")] = None,
     seeds: Annotated[int | None, typer.Option(metavar="N", help="Repetitions. Default: the preset's.")] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Training steps. Default: the preset's.")] = None,
@@ -131,7 +141,7 @@ def advise(
         data,
         group,
         names={"action": action, "output": output},
-        loading={"target": target, "kind": kind, "test_fraction": test_fraction},
+        loading={"target": target, "kind": kind, "images": images, "test_fraction": test_fraction},
         options={
             "sizes": sizes,
             "seeds": seeds,
@@ -169,6 +179,7 @@ def audit(
     output: Output = None,
     target: Target = None,
     kind: Kind = None,
+    images: Images = None,
     samples: Annotated[int, typer.Option(metavar="N", help="Group elements to try (all, of a small group).")] = 16,
     inputs: Annotated[int, typer.Option(metavar="N", help="Inputs to try them on, at most.")] = 256,
     out: Out = None,
@@ -187,7 +198,7 @@ def audit(
         data,
         group,
         names={"action": action, "output": output},
-        loading={"target": target, "kind": kind},
+        loading={"target": target, "kind": kind, "images": images},
         samples=samples,
         inputs=inputs,
         seed=seed,

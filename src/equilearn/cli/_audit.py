@@ -15,7 +15,7 @@ from equilearn._check import InputError, positive_int
 from equilearn._version import __version__
 from equilearn.actions import Data, batch_size, map_data
 from equilearn.cli._models import like_model, load_model
-from equilearn.cli._output import command_line, console, output_folder, print_json, show_table
+from equilearn.cli._output import command_line, console, loading_options, output_folder, print_json, show_table
 from equilearn.symmetry import Symmetry
 
 
@@ -42,7 +42,7 @@ def run(
     with nullcontext() if out is None else output_folder(out):
         x, symmetry = audited_data(source, group, names, loading)
         loaded = load_model(model)
-        measured = examine(loaded, like_model(pick(x, inputs, seed), loaded), symmetry, samples, seed)
+        measured = examine(loaded, model, like_model(pick(x, inputs, seed), loaded), symmetry, samples, seed)
     summary = {
         "kind": "audit",
         "equilearn": __version__,
@@ -72,18 +72,20 @@ def audited_data(
 ) -> tuple[Data, Symmetry]:
     """The test inputs, and the symmetry to look for.
 
-    An audit asks about the model, whatever the targets are, so the output action is not held against
-    them: it is bound here and checked on what the model returns.
+    An audit asks about the model, whatever the targets are: they need not be there, and the output
+    action is not held against them, but bound here and checked on what the model returns.
     """
     from equilearn import actions, data, groups
     from equilearn.advisor import symmetry_from_names
 
     parsed = groups.parse(group)
-    task = data.load(source, **{key: value for key, value in loading.items() if value is not None})
+    x = data.load_inputs(source, **loading_options(loading, names["action"]))
+    nothing = torch.zeros(batch_size(x), 1)
+    task = data.Task(Path(source).stem, x, nothing, x, nothing, kind="regression")
     symmetry = symmetry_from_names(group, task, action=names["action"])
     if names["output"] is not None:
         symmetry = Symmetry(parsed, input=symmetry.input, output=actions.parse(names["output"], parsed))
-    return task.x_test, symmetry
+    return x, symmetry
 
 
 def pick(x: Data, count: int, seed: int) -> Data:
@@ -95,28 +97,61 @@ def pick(x: Data, count: int, seed: int) -> Data:
     return map_data(lambda t: t[chosen], x)
 
 
-def examine(model: Any, x: Data, symmetry: Symmetry, samples: int, seed: int) -> dict[str, Any]:
-    """The error of the model, and of its layers where it has some."""
+def examine(model: Any, name: str, x: Data, symmetry: Symmetry, samples: int, seed: int) -> dict[str, Any]:
+    """The error of the model, and of its layers where it has some.
+
+    Raises:
+        InputError: also for whatever the model itself raises, on the inputs or on transformed ones.
+    """
     from equilearn import measure
 
-    with torch.no_grad():
-        try:
-            y = model(map_data(lambda t: t[:2], x))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, InputError):
-                raise
-            shape = tuple(map_data(lambda t: t, x).shape) if isinstance(x, torch.Tensor) else "a tuple"
-            raise InputError(f"The model fails on two of the inputs (data of shape {shape}): {error}") from error
+    y = _tried(model, name, x)
     symmetry.output.check(y)
     generator = torch.Generator().manual_seed(seed)
-    error = measure.equivariance_error(model, symmetry, x, samples=samples, generator=generator)
     layers: list[dict[str, Any]] = []
-    if isinstance(model, nn.Module):
-        generator.manual_seed(seed)
-        layers = [
-            layer.as_dict() for layer in measure.layer_errors(model, symmetry, x, samples=samples, generator=generator)
-        ]
+    try:
+        error = measure.equivariance_error(model, symmetry, x, samples=samples, generator=generator)
+        if isinstance(model, nn.Module):
+            generator.manual_seed(seed)
+            found = measure.layer_errors(model, symmetry, x, samples=samples, generator=generator)
+            layers = [layer.as_dict() for layer in found]
+    except Exception as problem:
+        if isinstance(problem, InputError) or not _raised_in(model, problem):
+            raise
+        raise InputError(f"The model {name} fails on transformed inputs: {_said(problem)}") from problem
     return {"verdict": error.verdict, "sentence": str(error), "error": error.as_dict(), "layers": layers}
+
+
+def _tried(model: Any, name: str, x: Data) -> Data:
+    """The outputs for two inputs, once the model has shown that it takes these data."""
+    about = f"data of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else "a tuple of data"
+    try:
+        with torch.no_grad():
+            return model(map_data(lambda t: t[:2], x))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The model {name} fails on two of the inputs ({about}): {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
+def _raised_in(model: Any, error: BaseException) -> bool:
+    """Whether the error passed through the model's own code: then it is the user's, and no bug of ours.
+
+    Measures may run a copy of a module in another precision, hence the comparison of types.
+    """
+    code = getattr(model, "__code__", None)
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        same = isinstance(model, nn.Module) and type(frame.f_locals.get("self")) is type(model)
+        if same or frame.f_code is code:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def environment() -> dict[str, Any]:

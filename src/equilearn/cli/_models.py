@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from equilearn._check import InputError, InputTypeError, extra, require
 from equilearn.actions import Data, batch_size, map_data
-from equilearn.data import load_function
+from equilearn.data import load_function, user_code
 from equilearn.io import existing_file
 
 Model = Callable[[Data], Data]
@@ -54,12 +55,15 @@ def load_model(source: str) -> Model:
 
 
 def _made(found: Any, source: str) -> Any:
+    """What the user's function returns; its own errors come out as `InputError`s that name it."""
     try:
-        return found()
+        inspect.signature(found).bind()
     except TypeError as error:
-        if "argument" not in str(error):
-            raise
         raise InputError(f"{source} must be callable without arguments and return a model: {error}.") from error
+    except ValueError:
+        pass  # built-in functions may hide their arguments
+    with user_code(source):
+        return found()
 
 
 def like_model(x: Data, model: Model) -> Data:

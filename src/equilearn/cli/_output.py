@@ -82,6 +82,14 @@ def words(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def loading_options(given: dict[str, Any], action: str | None) -> dict[str, Any]:
+    """What `data.load` is to be told: the options given, and whether inputs are images where `action` says so."""
+    found = {key: value for key, value in given.items() if value is not None}
+    if action is not None and "images" not in found and action.partition(":")[0].strip().lower() != "trivial":
+        found["images"] = action.partition(":")[0].strip().lower() == "images"
+    return found
+
+
 def duration(seconds: float) -> str:
     """Seconds in words short enough for a status line."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from equilearn._check import InputError, one_of
+from equilearn._check import InputError, one_of, positive_int
 from equilearn.cli._output import command_line, console, output_folder, print_json, progress_bar, show_table
 
 CLAIM_BROKEN = 3
@@ -42,6 +42,8 @@ def run(
     from equilearn import studies
     from equilearn.report import write_report
 
+    if workers is not None:
+        positive_int(workers, "--workers")
     chosen = studies.get(name)
     values = typed_settings(settings, chosen.defaults, name)
     with output_folder(out, "study", name) as folder, progress_bar(name) as progress:
