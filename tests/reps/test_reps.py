@@ -138,6 +138,8 @@ def test_from_function():
         reps.from_function(SL(2), lambda g: g.mT)
     with pytest.raises(InputError, match="it gave \\(1, 2\\)"):
         reps.from_function(SL(2), lambda g: g[..., 0])
+    with pytest.raises(InputError, match="complex"):  # casting would leave a cosine, silently
+        reps.from_function(SO(2), lambda g: torch.complex(g[..., :1, :1], g[..., 1:, :1]), name="wave")
 
 
 def kron(g: Tensor) -> Tensor:

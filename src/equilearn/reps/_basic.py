@@ -338,7 +338,7 @@ def from_function(
             are matrix logarithms of `function(exp(t X_i))` for a small `t`.
 
     Raises:
-        InputError: where the function does not return square matrices, or is no representation
+        InputError: where the function does not return real square matrices, or is no representation
             (products must go to products; tried on a few random elements).
 
     Example:
@@ -355,6 +355,8 @@ def from_function(
         f"The function must map elements of batch shape (1,) to matrices of shape (1, {dim or 'dim'}, {dim or 'dim'}); "
         f"it gave {shape}.",
     )
+    real = "Representations here are real: return [[Re, -Im], [Im, Re]] instead."
+    require(not one.is_complex(), f"{name!r} gives complex matrices. {real}")
     return FunctionRep(group, function, shape[1], name, orthogonal, lie_matrices)
 
 
