@@ -284,3 +284,52 @@ def test_counts_of_poses():
     assert Frames(3).forward_passes(eq.Symmetry(O3, points())) == 3
     assert not Frames(3).is_exact(eq.Symmetry(O3, points()))
     assert Frames(9).is_exact(eq.Symmetry(O3, points()))
+
+
+# --- gradients ----------------------------------------------------------------------------------------
+
+
+SQUARE = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0], [0, -1.0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("group", "x"),
+    [
+        (eq.SO(2), torch.zeros(2, 4, 2)),
+        (eq.SO(3), torch.zeros(2, 4, 3)),
+        (eq.SO(3), SQUARE.expand(2, 4, 3)),
+        (eq.O(3), SQUARE[:1].expand(2, 1, 3)),
+        (eq.Euclidean(3), SQUARE.expand(2, 4, 3) + 1),
+        (eq.SpecialEuclidean(3), torch.ones(2, 1, 3)),
+        (eq.Scaling(), torch.zeros(2, 4, 3)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("strategy", ["frames", "canonicalize"])
+def test_gradients_are_finite_where_axes_are_degenerate(group, x, strategy, dtype):
+    """And those of the input beside them, in general position, are not touched."""
+    alone = torch.randn(1, *x.shape[1:], dtype=dtype, generator=torch.Generator().manual_seed(1))
+    both = torch.cat((x.to(dtype), alone)).requires_grad_()
+    alone = alone.clone().requires_grad_()
+    model = symmetrize(lambda t: torch.tanh(t).flatten(1).sum(1), eq.Symmetry(group, points()), strategy)
+    for value in (both, alone):
+        result = model(value, generator=torch.Generator().manual_seed(0))
+        assert bool(torch.isfinite(result).all())
+        result.sum().backward()
+    assert bool(torch.isfinite(both.grad).all())
+    if alone.shape[1] > 1:  # a single point has a degenerate frame
+        assert torch.allclose(both.grad[-1:], alone.grad, atol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_resting_momenta_have_finite_gradients():
+    group = eq.Lorentz(1, 3)
+    x = torch.tensor([[2.0, 0, 0, 0], [3.0, 1.0, 0, 0]], dtype=torch.float64, requires_grad=True)
+    model = symmetrize(lambda t: torch.tanh(t).sum(1), eq.Symmetry(group, eq.reps.defining(group)), "frames")
+    model(x, generator=torch.Generator().manual_seed(0)).sum().backward()
+    assert bool(torch.isfinite(x.grad).all())
+
+
+def test_gradients_through_simple_axes_agree_with_differences(generator):
+    x = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    model = symmetrize(lambda t: torch.sin(t[:, 0]), eq.Symmetry(SO3, points(), eq.reps.defining(SO3)), "frames")
+    assert torch.autograd.gradcheck(model, (x,), atol=1e-6)

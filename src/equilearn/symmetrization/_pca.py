@@ -30,8 +30,30 @@ def principal_axes(
     O(B (N d^2 + d^3)).
     """
     p = points.to(torch.float64)
-    values, vectors = torch.linalg.eigh(p.transpose(-1, -2) @ p)
+    return _sorted_axes(p.transpose(-1, -2) @ p)
+
+
+def _sorted_axes(moments: Float[Tensor, "B d d"]) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"]]:
+    values, vectors = torch.linalg.eigh(moments)
     return vectors.flip(-1), values.flip(-1)
+
+
+def _split_axes(
+    points: Float[Tensor, "B N d"], tolerance: float
+) -> tuple[Float[Tensor, "B d d"], Bool[Tensor, "B d d"], Bool[Tensor, "B"]]:
+    """`principal_axes`, their `degenerate_blocks`, and gradients through the axes of those inputs only
+    whose moments all differ: of the others the axes are no function, and their derivative is infinite."""
+    p = points.to(torch.float64)
+    moments = p.transpose(-1, -2) @ p
+    axes, values = _sorted_axes(moments.detach())
+    same, degenerate = degenerate_blocks(values, tolerance)
+    if not moments.requires_grad:
+        return axes, same, degenerate
+    # A mask on the result would not do: zero times an infinite derivative is not a number.
+    stand_in = torch.diag(torch.arange(values.shape[-1], 0, -1, dtype=moments.dtype, device=moments.device))
+    flagged = degenerate[:, None, None]
+    smooth, _ = _sorted_axes(torch.where(flagged, stand_in, moments))
+    return torch.where(flagged, axes, smooth), same, degenerate
 
 
 def degenerate_blocks(
@@ -58,15 +80,14 @@ def pca_frame(
     so that averaging over it is exact (Puny et al. 2022, section 3.1) as long as the second moments
     differ. Where some agree, the axes inside that eigenspace are drawn from its Haar measure,
     independently for each of the `k` poses, which keeps the *law* of the frame equivariant; those
-    inputs are flagged.
+    inputs are flagged, and their poses carry no gradient.
 
     Returns:
         The frames, float64, and which inputs are degenerate.
     """
     size, _, d = points.shape
     require(d <= MAX_AXES, f"A frame in {d} dimensions has 2^{d} poses; at most {MAX_AXES} dimensions are enumerated.")
-    axes, values = principal_axes(points)
-    same, degenerate = degenerate_blocks(values, gap_tolerance(points.dtype) if tolerance is None else tolerance)
+    axes, same, degenerate = _split_axes(points, gap_tolerance(points.dtype) if tolerance is None else tolerance)
     count = 2 ** (d - 1) if proper else 2**d
     frames = axes[:, None].expand(size, count, d, d)
     if bool(degenerate.any()):
@@ -82,7 +103,7 @@ def _signs(frames: Float[Tensor, "B k d d"], proper: bool) -> Float[Tensor, "B k
     signs = (1 - 2 * (bits & 1)).to(frames.dtype).expand(size, count, free)
     if not proper:
         return signs
-    last = torch.linalg.det(frames).sign() * signs.prod(-1)
+    last = torch.linalg.det(frames.detach()).sign() * signs.prod(-1)
     return torch.cat((signs, last.unsqueeze(-1)), -1)
 
 
@@ -112,5 +133,5 @@ def skewness(coordinates: Float[Tensor, "*batch N d"]) -> Float[Tensor, "*batch 
     c = coordinates.to(torch.float64)
     second, third = c.square().sum(-2), c.pow(3).sum(-2)
     floor = gap_tolerance(coordinates.dtype) * second.sum(-1, keepdim=True)
-    scale = (second + floor).clamp_min(torch.finfo(torch.float64).tiny).pow(1.5)
+    scale = (second + floor).clamp_min(1e-200).pow(1.5)  # whose power is still a number above zero
     return third / scale * math.sqrt(max(c.shape[-2], 1))

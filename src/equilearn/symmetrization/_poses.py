@@ -170,8 +170,10 @@ def _centre(group: Translation, points: Float[Tensor, "B N d"]) -> Poses:
 
 def _size(group: Scaling, points: Float[Tensor, "B N d"]) -> Poses:
     """Root mean square distance from the origin; 1 for a cloud that is all zero, which every scale fixes."""
-    norm = points.to(torch.float64).square().sum(-1).mean(-1).sqrt()
-    return Poses(group.from_factor(torch.where(norm > 0, norm, torch.ones_like(norm)).unsqueeze(-1)), norm >= 0)
+    size = points.to(torch.float64).square().sum(-1).mean(-1)
+    # One before the root: the root of zero has no derivative.
+    norm = torch.where(size > 0, size, torch.ones_like(size)).sqrt()
+    return Poses(group.from_factor(norm.unsqueeze(-1)), size >= 0)
 
 
 def _rest_frame(vectors: Float[Tensor, "B N d"], generator: torch.Generator | None) -> Poses:
