@@ -11,7 +11,7 @@ from equilearn import actions, advisor, data, reps
 from equilearn._check import InputError
 from equilearn.advisor import advise as eq_advise
 from equilearn.advisor import advise_task, candidates, symmetry_from_names
-from equilearn.advisor._advise import _plan
+from equilearn.advisor._plan import make_plan
 from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, load_task, save_task
 from equilearn.groups import SO, Cyclic, FiniteGroup, Lorentz, Symmetric
 from equilearn.studies import Store
@@ -122,9 +122,9 @@ def test_symmetries_of_one_name_have_their_own_fingerprints(one, other):
 def test_default_sizes_below_the_number_of_classes_are_left_out(turns):
     x, y = torch.rand(240, 1, 4, 4), torch.arange(240) % 60
     task = data.from_arrays(x, y, x, y, name="many")
-    assert _plan(task, "quick", None, None, 0, None)["sizes"] == [200, 240]
+    assert make_plan(task, "quick", None, None, 0, None)["sizes"] == [200, 240]
     with pytest.raises(InputError, match=">= 60"):
-        _plan(task, "quick", (50,), None, 0, None)
+        make_plan(task, "quick", (50,), None, 0, None)
 
 
 def raises(task):

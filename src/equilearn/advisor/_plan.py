@@ -1,0 +1,158 @@
+"""The plan of a run: which strategies fit, which trials, what each is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equilearn._check import InputError, one_of, positive_int, require
+from equilearn.actions import batch_size, first_leaf, map_data
+from equilearn.advisor._candidates import BaseModel, Candidate, candidates, plain_network
+from equilearn.data import Task, load_function
+from equilearn.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much work a run does."""
+
+    sizes: tuple[int, ...]
+    seeds: int
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    measured_elements: int = 4
+    test_inputs: int = 2000
+    """Most test inputs that a trial is scored on: more would narrow intervals that are narrow already."""
+
+
+PRESETS = {
+    "quick": Preset(sizes=(50, 200, 1000), seeds=3, steps=300),
+    "full": Preset(
+        sizes=(50, 100, 200, 500, 1000, 5000), seeds=5, steps=1500, measured_elements=16, test_inputs=100_000
+    ),
+}
+
+
+def make_plan(
+    task: Task, preset: str, sizes: Sequence[int] | None, seeds: int | None, seed: int, steps: int | None
+) -> dict[str, Any]:
+    """The preset with the user's sizes and seeds in place, as JSON-ready values."""
+    chosen = PRESETS[one_of(preset, PRESETS, "preset")]
+    available = batch_size(task.x_train)
+    least = task.classes or 2
+    fitting = tuple(size for size in chosen.sizes if size >= least) or (least,)
+    wanted = [positive_int(size, "Each training size", least) for size in (sizes or fitting)]
+    # More than there is means all there is; asking for it twice does not.
+    fitted = sorted({min(size, available) for size in wanted})
+    first = positive_int(seed, "seed", 0)
+    count = positive_int(chosen.seeds if seeds is None else seeds, "seeds")
+    training = {key: getattr(chosen, key) for key in _TRAINING}
+    training["steps"] = positive_int(chosen.steps if steps is None else steps, "steps")
+    return {"sizes": fitted, "seeds": list(range(first, first + count)), "training": training}
+
+
+_TRAINING = ("batch_size", "learning_rate", "measured_elements", "test_inputs")
+
+
+def fitting(
+    task: Task, symmetry: Symmetry, strategies: Sequence[str] | None, model: str | None
+) -> tuple[list[Candidate], list[dict[str, str]]]:
+    """The candidates that fit, and the others with the reason. Each is built once and run on two
+    inputs, so that a misfit is found before any training."""
+    base = _user_model(model) if model else plain_network
+    chosen, skipped = [], []
+    for candidate in candidates(tuple(strategies) if strategies else None):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                built = candidate.build(task, symmetry, base).eval()
+                _check_output(_try_on_two(built, task, model), task)
+            chosen.append(candidate)
+        except InputError as error:
+            if candidate.name == "plain":
+                raise
+            skipped.append({"strategy": candidate.name, "reason": str(error)})
+    require(bool(chosen), f"No strategy fits {symmetry}: " + "; ".join(s["reason"] for s in skipped))
+    return chosen, skipped
+
+
+def _user_model(name: str) -> BaseModel:
+    """The user's function, whose own errors become sentences."""
+    function = load_function(name)
+
+    def build(task: Task) -> nn.Module:
+        try:
+            built = function(task)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{name}(task) raised {type(error).__name__}: {error}") from error
+        require(
+            isinstance(built, nn.Module),
+            f"{name}(task) must return a fresh torch.nn.Module, got {type(built).__name__}.",
+        )
+        return built
+
+    return build
+
+
+def _try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
+    try:
+        return built(map_data(lambda t: t[:2], task.x_train))
+    except InputError:
+        raise
+    except Exception as error:
+        if model is None:
+            raise
+        shape = tuple(first_leaf(task.x_train).shape[1:])
+        raise InputError(
+            f"The network of {model} fails on two inputs of shape {shape}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_output(output: Any, task: Task) -> None:
+    wanted = (task.classes,) if task.kind == "classification" else tuple(task.y_train.shape[1:])
+    require(
+        isinstance(output, Tensor) and tuple(output.shape[1:]) == wanted,
+        f"The network returns {tuple(getattr(output, 'shape', ()))} for two inputs, but the task needs (2, "
+        + ", ".join(map(str, wanted))
+        + ").",
+    )
+
+
+def make_grid(
+    fingerprint: str,
+    symmetry_print: str,
+    chosen: Sequence[Candidate],
+    plan: dict[str, Any],
+    preset: str,
+    model: str | None,
+) -> list[dict[str, Any]]:
+    """One configuration a trial, in the order of the report's rows."""
+    common = {"data": fingerprint, "symmetry": symmetry_print, "preset": preset}
+    first = plan["seeds"][0]
+    trials = [
+        {
+            "trial": "strategy",
+            **common,
+            **plan["training"],
+            "model": model,
+            "strategy": candidate.name,
+            "train_size": size,
+            "seed": seed,
+            "grid_seed": first,
+        }
+        for candidate in chosen
+        for size in plan["sizes"]
+        for seed in plan["seeds"]
+    ]
+    return [{"trial": "data_symmetry", **common, "seed": first}, *trials]
+
+
+def weight(config: Mapping[str, Any]) -> float:
+    """Relative cost of a trial, for the time left and to start the long ones first."""
+    return candidates((config["strategy"],))[0].weight if config["trial"] == "strategy" else 2.0
