@@ -203,6 +203,33 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path):
         fit(network(), x, y, steps=4, checkpoint=path)
 
 
+def test_a_checkpoint_of_another_seed_or_of_other_data_is_refused(tmp_path: Path):
+    x, y = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)), torch.ones(30, 1)
+    path, held = tmp_path / "run.safetensors", (x[:5], y[:5])
+
+    def again(x: Tensor = x, y: Tensor = y, **options):
+        return fit(nn.Linear(2, 1), x, y, loss="mse", steps=4, checkpoint=path, **{"validation": held, **options})
+
+    again()
+    again(generator=None)  # all as before: goes on
+    for options, differing in (
+        ({"seed": 7}, r"seed: 0 there, 7 now\)"),
+        ({"x": x + 100}, "x: '[0-9a-f]{16}' there, '[0-9a-f]{16}' now"),
+        ({"y": 50 * y}, "y: '[0-9a-f]{16}' there, '[0-9a-f]{16}' now"),
+        ({"x": x.double()}, "x: "),
+        ({"validation": (x[:5], 2 * y[:5])}, "validation: '"),
+        ({"validation": None}, "validation: '[0-9a-f]{16}' there, None now"),
+        ({"generator": torch.Generator().manual_seed(0)}, "seed: 0 there, None now; generator: None there, '"),
+    ):
+        with pytest.raises(InputError, match=rf"other settings or data \(.*{differing}.*another path"):
+            again(**options)
+    path.unlink()
+    again(generator=torch.Generator().manual_seed(3))
+    again(generator=torch.Generator().manual_seed(3))
+    with pytest.raises(InputError, match="generator: '"):
+        again(generator=torch.Generator().manual_seed(4))
+
+
 def test_a_checkpoint_is_plain_tensors(tmp_path: Path):
     x, y = blobs()
     fit(network(), x, y, steps=4, checkpoint=tmp_path / "run.safetensors")
@@ -311,7 +338,16 @@ def test_a_gradient_that_is_not_finite_names_the_step():
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"clip": -1.0}, "clip must be positive or None"),
         ({"patience": 3}, "patience needs validation"),
-        ({"loss": "mse"}, r"returns shape \(64, 3\) for targets of shape \(64,\)"),
+        ({"steps": "a"}, "steps must be a whole number >= 0, got 'a'"),
+        ({"checkpoint_every": -3}, "checkpoint_every must be a whole number >= 1, got -3"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be a whole number >= 1, got 0"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"clip": float("nan")}, "clip must be a number"),
+        ({"seed": -1}, "seed must be a whole number >= 0"),
+        ({"device": "gpu"}, "Unknown device 'gpu'"),
+        ({"validation": 3}, r"validation must be a pair \(x, y\), got int"),
+        ({"loss": "mse"}, r"returns shape \(64, 3\) for training targets of shape \(64,\)"),
     ],
 )
 def test_bad_settings(options: dict, message: str):
@@ -332,14 +368,44 @@ def test_bad_data():
         InputError, match=r"holds 1 NaN and 0 infinite values among 240 \(the first at index \(3, 1\)\)"
     ):
         fit(network(), spoiled, y)
-    with pytest.raises(InputError, match="Labels run from 0 to 5, but the model returns 3 scores"):
+    with pytest.raises(InputError, match="The training labels run from 0 to 5, but the model returns 3 scores"):
         fit(network(), x, torch.arange(120) % 6)
-    with pytest.raises(InputError, match="labels of dtype int64"):
+    with pytest.raises(InputError, match="training labels of dtype int64"):
         fit(network(), x, y.float())
     with pytest.raises(InputError, match="no parameters to train"):
         fit(nn.ReLU(), x, y)
     with pytest.raises(InputError, match=r"trains a torch\.nn\.Module, got function"):
         fit(lambda x: x, x, y)  # type: ignore[arg-type]
+
+
+def test_data_that_are_no_tensors():
+    x, y = blobs()
+    with pytest.raises(InputError, match=r"training targets must be a tensor, got list\. Use torch\.as_tensor"):
+        fit(network(), x, y.tolist())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="training inputs must be a tensor or a tuple of tensors; they hold a ndarray"):
+        fit(network(), x.numpy(), y)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="single value"):
+        fit(network(), x, torch.tensor(1))
+
+
+def test_validation_targets_must_fit_the_output():
+    """`mse_loss` would broadcast (64, 1) against (64, 2), and patience would follow a figure that means nothing."""
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    steps: list[int] = []
+    options = {"loss": "mse", "steps": 5, "progress": lambda step, *_: steps.append(step)}
+    with pytest.raises(InputError, match=r"returns shape \(1, 1\) for validation targets of shape \(1, 2\)"):
+        fit(nn.Linear(3, 1), x, x[:, :1], validation=(x, x[:, :2]), **options)
+    x, y = blobs()
+    with pytest.raises(InputError, match="The validation labels run from 0 to 5, but the model returns 3 scores"):
+        fit(network(), x, y, validation=(x, torch.arange(120) % 6))
+    assert steps == []
+
+
+def test_one_sample_and_a_network_that_normalises_over_the_batch():
+    x, y = blobs()
+    for data, size in ((x[:1], 64), (x, 1)):
+        with pytest.raises(InputError, match="normalises over the batch, and a batch of 1 has nothing"):
+            fit(network(), data, y[: len(data)], batch_size=size)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

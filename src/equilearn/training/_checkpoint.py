@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
 
@@ -9,9 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from equilearn._check import require
+from equilearn.actions import Data, map_data
 from equilearn.io import as_json, load_state, save
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 the settings tell the seed and the data."""
+
+
+def content_hash(data: Data) -> str:
+    """A short hash of shapes, dtypes and bytes: tells whether data are the same. Cost: one pass over them."""
+    digest = hashlib.sha256()
+
+    def visit(tensor: Tensor) -> Tensor:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().resolve_conj().contiguous().flatten().view(torch.uint8).numpy())
+        return tensor
+
+    map_data(visit, data)
+    return digest.hexdigest()[:16]
 
 
 def save_checkpoint(
@@ -46,11 +62,11 @@ def load_checkpoint(
         f"{path} is not a training checkpoint of this version. Give another path, or remove the file to start again.",
     )
     held, given = metadata["settings"], as_json(settings)
-    differing = [name for name in given if given[name] != held.get(name)]
-    shown = "; ".join(f"{name}: {held.get(name)!r} there, {given[name]!r} now" for name in differing)
+    differing = [name for name in {**held, **given} if given.get(name) != held.get(name)]
+    shown = "; ".join(f"{name}: {held.get(name)!r} there, {given.get(name)!r} now" for name in differing)
     require(
         not differing,
-        f"{path} belongs to a run with other settings ({shown}). Use those, another path, or remove the file.",
+        f"{path} belongs to a run with other settings or data ({shown}). Use those, another path, or remove the file.",
     )
     weights, own = _under(tensors, "model."), model.state_dict()
     require(

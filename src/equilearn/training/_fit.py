@@ -17,13 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equilearn._check import InputError, InputTypeError, finite, one_of, positive_int, require
+from equilearn._check import InputError, positive_int
 from equilearn.actions import Data, batch_size, first_leaf, map_data
-from equilearn.training._checkpoint import load_checkpoint, random_states, restore_random, save_checkpoint
+from equilearn.training._checkpoint import content_hash, load_checkpoint, random_states, restore_random, save_checkpoint
 from equilearn.training._loss import Loss, check_fit, resolve_loss
 from equilearn.training._metrics import device_of, predict
-
-SCHEDULES = ("cosine", "constant")
+from equilearn.training._settings import check_data, check_model, check_plan, check_validation, named_device
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,8 @@ def fit(
             draws from a stream forked from it: the global random state is left as it was.
         checkpoint: a file. Where it exists, training goes on from it bit for bit; it is written
             every `checkpoint_every` steps (default with each evaluation), at the end and on Ctrl-C.
+            Other settings, another seed or other data than it was written with are refused; a loss or
+            an `augment` of your own cannot be compared.
         progress: called as `progress(step, steps, loss)` after each step.
         device: where to train; default where the model is.
 
@@ -122,7 +123,7 @@ def fit(
 
     Raises:
         InputError: data or settings that do not fit together; a loss or gradient that is not finite
-            (says at which step).
+            (says at which step); a checkpoint of another run (says what differs).
         KeyboardInterrupt: on Ctrl-C, after the step in hand and the checkpoint.
 
     Cost: `steps` forward and backward passes of one batch, plus the evaluations.
@@ -133,18 +134,29 @@ def fit(
         >>> fitted.history[-1]["loss"] < 1e-3
         True
     """
+    steps = positive_int(steps, "steps", 0)
     every = max(steps // 20, 1) if evaluate_every is None else positive_int(evaluate_every, "evaluate_every")
+    save_every = every if checkpoint_every is None else positive_int(checkpoint_every, "checkpoint_every")
     plan = _Plan(steps, batch_size, learning_rate, weight_decay, schedule, warmup, clip, patience, every)
-    _check(model, x, y, plan, validation)
-    where = torch.device(device) if device is not None else device_of(model) or first_leaf(x).device
+    check_model(model)
+    check_plan(plan, validation is not None)
+    check_data(x, y, "training")
+    if validation is not None:
+        check_validation(validation)
+    where = named_device(device) or device_of(model) or first_leaf(x).device
     model.to(where)
+    source = (
+        {"seed": positive_int(seed, "seed", 0)}
+        if generator is None
+        else {"generator": content_hash(generator.get_state())}
+    )
     generator = torch.Generator().manual_seed(seed) if generator is None else generator
-    run = _Run(model, x, y, loss, plan, validation, _hook(augment), generator, where, checkpoint)
+    run = _Run(model, x, y, loss, plan, validation, _hook(augment), generator, where, checkpoint, source)
     modes = [(module, module.training) for module in model.modules()]
     try:
         with _forked(where), _deferred_interrupt(checkpoint is not None) as interrupted:
             run.start()
-            run.loop(interrupted, checkpoint_every or every, progress)
+            run.loop(interrupted, save_every, progress)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -166,10 +178,12 @@ class _Run:
         generator: torch.Generator,
         device: torch.device,
         path: str | os.PathLike[str] | None,
+        source: dict[str, Any],
     ):
         self.model, self.x, self.y, self.plan = model, x, y, plan
         self.named_loss, self.loss, self.validation, self.augment = loss, resolve_loss(loss), validation, augment
         self.generator, self.device, self.path = generator, device, path
+        self.settings = {} if path is None else {**self._settings(), **source}
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self.order = torch.empty(0, dtype=torch.int64)
@@ -182,8 +196,12 @@ class _Run:
 
     def start(self) -> None:
         """From the checkpoint where there is one, from the beginning otherwise."""
+        if self.validation is not None:  # before the random streams are set, as a model may draw from them
+            x, y = map_data(lambda t: t[:1], self.validation)
+            with torch.no_grad():
+                check_fit(self.named_loss, predict(self.model, x), self.validation[1], y, "validation")
         if self.path is not None and Path(self.path).exists():
-            self.best, random, kept = load_checkpoint(self.path, self.model, self.optimizer, self._settings())
+            self.best, random, kept = load_checkpoint(self.path, self.model, self.optimizer, self.settings)
             if self.best is not None:
                 self.best = {name: value.to(self.device) for name, value in self.best.items()}
             self.order = random.pop("order")
@@ -205,7 +223,7 @@ class _Run:
         names = ("step", "stopped", "seconds", "history", "sum", "count", "best_loss", "bad")
         random = {**random_states(self.generator, self.device), "order": self.order}
         kept = {name: getattr(self, name) for name in names}
-        save_checkpoint(self.path, self.model, self.optimizer, self.best, random, kept, self._settings())
+        save_checkpoint(self.path, self.model, self.optimizer, self.best, random, kept, self.settings)
 
     def _settings(self) -> dict[str, Any]:
         name = self.named_loss if isinstance(self.named_loss, str) else "custom"
@@ -213,7 +231,9 @@ class _Run:
             **vars(self.plan),
             "loss": name,
             "samples": batch_size(self.x),
-            "validated": self.validation is not None,
+            "x": content_hash(self.x),
+            "y": content_hash(self.y),
+            "validation": None if self.validation is None else content_hash(self.validation),
         }
 
     # --- the loop -------------------------------------------------------------------------
@@ -249,7 +269,7 @@ class _Run:
         """One optimizer step; returns its loss."""
         self.model.train()
         x, y = self._batch()
-        output = self.model(x)
+        output = self._forward(x)
         if self.step == 0:
             check_fit(self.named_loss, output, self.y, y)
         loss = self.loss(output, y)
@@ -265,6 +285,17 @@ class _Run:
         self.optimizer.step()
         self.step, self.sum, self.count = self.step + 1, self.sum + value, self.count + 1
         return value
+
+    def _forward(self, x: Data) -> Any:
+        try:
+            return self.model(x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"The model normalises over the batch, and a batch of {batch_size(x)} has nothing to normalise over. "
+                "Give more samples or a larger batch_size, or use another normalisation (GroupNorm, LayerNorm)."
+            ) from error
 
     def _batch(self) -> tuple[Data, Tensor]:
         total = batch_size(self.x)
@@ -302,43 +333,7 @@ class _Run:
         self.history.append(entry)
 
 
-# --- checks and contexts ------------------------------------------------------------------
-
-
-def _check(model: nn.Module, x: Data, y: Tensor, plan: _Plan, validation: tuple[Data, Tensor] | None) -> None:
-    if not isinstance(model, nn.Module):
-        raise InputTypeError(f"fit trains a torch.nn.Module, got {type(model).__name__}.")
-    require(any(p.requires_grad for p in model.parameters()), "The model has no parameters to train.")
-    positive_int(plan.steps, "steps", 0)
-    positive_int(plan.batch_size, "batch_size")
-    positive_int(plan.warmup, "warmup", 0)
-    one_of(plan.schedule, SCHEDULES, "schedule")
-    require(plan.learning_rate > 0, f"learning_rate must be positive, got {plan.learning_rate}.")
-    require(plan.clip is None or plan.clip > 0, f"clip must be positive or None, got {plan.clip}.")
-    require(
-        plan.patience is None or validation is not None,
-        "patience needs validation=(x, y): without held-out data nothing says when to stop.",
-    )
-    if plan.patience is not None:
-        positive_int(plan.patience, "patience")
-    _check_data(x, y, "training")
-    if validation is not None:
-        _check_data(*validation, "validation")
-
-
-def _check_data(x: Data, y: Tensor, what: str) -> None:
-    sizes: list[int] = []
-
-    def visit(tensor: Tensor) -> Tensor:
-        sizes.append(len(tensor))
-        return finite(tensor, f"The {what} input")
-
-    map_data(visit, (x, y))
-    require(
-        len(set(sizes)) == 1,
-        f"The {what} data hold {sizes[0]} inputs and {sizes[-1]} targets (all sizes: {sizes}); they must match.",
-    )
-    require(sizes[0] > 0, f"The {what} data are empty. At least one sample is needed.")
+# --- hooks and contexts ------------------------------------------------------------------
 
 
 def _hook(augment: Callable[..., Any] | None) -> Callable[..., tuple[Data, Tensor]]:

@@ -24,8 +24,12 @@ def resolve_loss(loss: str | Loss) -> Loss:
     return loss
 
 
-def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor) -> None:
+def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor, what: str = "training") -> None:
     """Raise `InputError` where a named loss cannot compare this output of a batch with its targets.
+
+    Args:
+        y, y_batch: all targets, and those of the batch.
+        what: the data they belong to, for the message.
 
     `mse_loss` would broadcast, and `cross_entropy` would stop with an index error deep inside.
     """
@@ -36,13 +40,13 @@ def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor) -> None
     if loss == "mse":
         require(
             output.shape == y_batch.shape,
-            f"The model returns shape {tuple(output.shape)} for targets of shape {tuple(y_batch.shape)}; they must be "
-            "equal. Reshape the targets (for example y[:, None]) or the output.",
+            f"The model returns shape {tuple(output.shape)} for {what} targets of shape {tuple(y_batch.shape)}; they must "
+            "be equal. Reshape the targets (for example y[:, None]) or the output.",
         )
         return
     if y.dtype != torch.int64 or y.ndim != 1:
         raise InputError(
-            f"Cross-entropy needs labels of dtype int64 and shape (B,), got {y.dtype} and {tuple(y.shape)}. "
+            f"Cross-entropy needs {what} labels of dtype int64 and shape (B,), got {y.dtype} and {tuple(y.shape)}. "
             "For numbers to be predicted use loss='mse'."
         )
     classes = output.shape[-1] if output.ndim == 2 else 0
@@ -53,6 +57,6 @@ def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor) -> None
     low, high = int(y.min()), int(y.max())
     require(
         low >= 0 and high < classes,
-        f"Labels run from {low} to {high}, but the model returns {classes} scores. "
+        f"The {what} labels run from {low} to {high}, but the model returns {classes} scores. "
         f"It needs {max(high + 1, 1)} outputs and labels from 0.",
     )
