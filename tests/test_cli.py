@@ -451,6 +451,27 @@ def test_strict_fails_where_a_claim_does_not_hold(
     assert cli.main(["study", "run", "averaging", "--out", "out", "--strict"]) == 3
 
 
+def test_the_report_of_a_study_that_was_killed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from equilearn import studies
+
+    def stop(done: int, *_: object) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    few = {"repeats": 1, "inputs": 16, "groups": ("C12",)}
+    with pytest.raises(KeyboardInterrupt):
+        studies.run_study("averaging", settings={**few, "repeats": 2}, out="out", command="typed", progress=stop)
+    assert cli.main(["report", "out"]) == 0
+    assert "4 of 14 trials are not done yet and no claim is decided. To go on: typed" in capsys.readouterr().out
+    page = (folder / "out/report.html").read_text()
+    assert "This run is not finished: 4 of 14 trials are missing" in page
+    assert "? not tested" in page
+    finished = studies.run_study("averaging", settings=few, out="done")
+    assert cli.main(["report", "done"]) == 0
+    assert "not done yet" not in capsys.readouterr().out
+    assert json.loads((folder / "done/summary.json").read_text()) == finished
+
+
 # --- small parts --------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,58 @@ def test_a_run_writes_a_store_and_a_summary_and_is_not_repeated(tmp_path: Path):
         studies.run_study(STUDY, out=tmp_path, seed=1)
     with Store.open(tmp_path / "store.db", kind="study") as store:
         assert len(store) == 3
+
+
+def test_rows_of_a_grid_that_was_left_decide_nothing(tmp_path: Path):
+    """A store keeps every row; an older version of the study may have planned others."""
+    studies.run_study(STUDY, out=tmp_path)
+    with Store.open(tmp_path / "store.db") as store:
+        store.plan([{"n": 99}, {"n": 98}])
+        store.put({"n": 99}, {"square": -1.0}, seconds=50.0)
+        store.fail({"n": 98}, "left")
+    again = studies.run_study(STUDY, out=tmp_path)
+    assert [row["n"] for row in again["rows"]] == [0, 1, 2]
+    assert again["claims"][0]["held"]
+    assert again["failed"] == []
+    assert again["total_seconds"] < 50
+
+
+def test_a_store_that_was_cut_short_is_summed_up(tmp_path: Path):
+    def stop(done: int, *_: object) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studies.run_study(STUDY, out=tmp_path, command="typed", progress=stop)
+    with Store.open(tmp_path / "store.db") as store:
+        summary = studies.summarize(store, STUDY)
+        with pytest.raises(InputError, match="Unknown study 'squares'"):
+            studies.summarize(store)
+    assert (summary["missing"], summary["planned"], len(summary["rows"])) == (1, 3, 2)
+    assert [claim["held"] for claim in summary["claims"]] == [None]
+    assert summary["command"] == "typed"
+    assert summary["environment"] == studies.environment()
+    whole = studies.run_study(STUDY, out=tmp_path)
+    assert (whole["missing"], whole["claims"][0]["held"]) == (0, True)
+    empty = Store(":memory:", kind="study", identity={**summary["study"], "study": "squares"})
+    with pytest.raises(InputError, match="No trial of the study squares is done yet"):
+        studies.summarize(empty, STUDY)
+    empty.close()
+
+
+def test_claims_without_a_figure_do_not_hinder_a_summary(tmp_path: Path):
+    study = replace(
+        STUDY, claims=lambda rows: [Claim.at_least("last", "", [r for r in rows if r["n"] == 2][0]["n"], 0)]
+    )
+
+    def stop(done: int, *_: object) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studies.run_study(study, out=tmp_path, progress=stop)
+    with Store.open(tmp_path / "store.db") as store:
+        assert studies.summarize(store, study)["claims"] == []
 
 
 def test_some_trials_may_fail_but_not_all(tmp_path: Path):

@@ -28,13 +28,21 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "heading": title,
         "eyebrow": f"equilearn study · {text(study.get('name'), 'unnamed')}",
         "statement": sentence(text(study.get("statement"))),
-        "verdict": _verdict(claims),
+        "verdict": _unfinished(summary) + _verdict(claims),
         "claims": _claims(claims),
         "picture": _picture(record(summary.get("plot")), rows),
         "failed": generic("failed", "Trials that failed", failed) if failed else None,
         "rows": generic("rows", "All rows", rows) if rows else None,
         "reproduce": common.reproduce(summary, extra + settings),
     }
+
+
+def _unfinished(summary: Mapping[str, Any]) -> str:
+    missing = number(summary.get("missing"))
+    if not missing:
+        return ""
+    of = f" of {planned:g}" if (planned := number(summary.get("planned"))) else ""
+    return f"This run is not finished: {missing:g}{of} trials are missing, and what is shown rests on the others. "
 
 
 def _verdict(claims: list[Mapping[str, Any]]) -> str:

@@ -6,7 +6,7 @@ A `Study` is a grid with claims; `run_study` runs one and writes `store.db` and 
 
 from equilearn.studies._executor import Executor, InlineExecutor, LocalExecutor, WorkerDied, cores
 from equilearn.studies._registry import get, list_studies, names, register
-from equilearn.studies._run import environment, run_study
+from equilearn.studies._run import environment, run_study, summarize
 from equilearn.studies._runner import run_trials
 from equilearn.studies._store import Store, config_key
 from equilearn.studies._study import Claim, Study
@@ -28,4 +28,5 @@ __all__ = [
     "register",
     "run_study",
     "run_trials",
+    "summarize",
 ]

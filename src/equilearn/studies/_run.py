@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from equilearn._check import InputError, positive_int
+from equilearn._check import InputError, positive_int, require
 from equilearn._version import __version__
 from equilearn.io import writable_folder, write_json
 from equilearn.studies._executor import Executor, InlineExecutor, LocalExecutor
 from equilearn.studies._registry import get
 from equilearn.studies._runner import Progress, run_trials
-from equilearn.studies._store import Store
+from equilearn.studies._store import Store, config_key
 from equilearn.studies._study import Study
 
 
@@ -59,8 +59,7 @@ def run_study(
         progress: called as `progress(done, total, seconds_left)`.
 
     Returns:
-        The summary, JSON-ready: `kind, equilearn, created, command, study, environment, rows, claims,
-        failed, plot, total_seconds` (the sum over trials).
+        The summary that `summarize` draws from the store, JSON-ready.
 
     Raises:
         InputError: unknown names or settings, a folder that holds another run, or every trial failed.
@@ -76,9 +75,12 @@ def run_study(
     configs = chosen.configs(preset, seed, **values)
     identity = {"study": chosen.name, "preset": preset, "seed": seed, "settings": values}
     path = ":memory:" if out is None else writable_folder(out) / "store.db"
+    about = {"command": command or f"equilearn study run {chosen.name}", "environment": environment()}
     with Store.open(path, kind="study", identity=identity) as store:
+        # Kept before the first trial, so that a run that is killed can still be summed up.
+        store.set_meta("run", {**about, "equilearn": __version__, "created": _now()})
         _run(chosen, configs, store, executor, workers, progress)
-        summary = _summarize(chosen, store, configs, command or f"equilearn study run {chosen.name}")
+        summary = summarize(store, chosen)
     if out is not None:
         write_json(Path(out) / "summary.json", summary)
     return summary
@@ -101,28 +103,86 @@ def _run(
         run_trials(study.trial, configs, store, executor=own, progress=progress, weight=study.weight)
 
 
-def _summarize(study: Study, store: Store, configs: list[dict[str, Any]], command: str) -> dict[str, Any]:
-    records, failed = store.records("done"), store.rows("failed")
-    if not records and configs:
+def summarize(store: Store, study: Study | None = None) -> dict[str, Any]:
+    """The summary of a study from its store, finished or cut short; nothing is run.
+
+    Only rows of the planned grid count: a store may also hold rows of a grid that the study has
+    since left. While trials are missing no claim is decided (`held` is None): its figure is that
+    of the rows so far.
+
+    Args:
+        store: of a run of `run_study`.
+        study: the study; default the one of the name that the store gives.
+
+    Returns:
+        JSON-ready: `kind, equilearn, created, command, study, environment, rows, claims, failed,
+        missing` (planned trials that were neither done nor failed), `planned, plot, total_seconds`
+        (the sum over trials).
+
+    Raises:
+        InputError: a store of something else, an unknown study, no row yet, or every trial failed.
+
+    Example:
+        >>> with Store(":memory:", kind="demo") as store:
+        ...     summarize(store)
+        Traceback (most recent call last):
+        ...
+        equilearn._check.InputError: :memory: holds rows of kind 'demo', not of a study.
+    """
+    meta = store.meta
+    require(meta.get("kind") == "study", f"{store.path} holds rows of kind {meta.get('kind')!r}, not of a study.")
+    identity, run = meta["identity"], meta.get("run") or {}
+    chosen = get(identity["study"]) if study is None else study
+    planned = {config_key(config) for config in _planned(chosen, identity)}
+    records = [record for record in store.records("done") if record["key"] in planned]
+    failures = [record for record in store.records("failed") if record["key"] in planned]
+    failed = [{**r["config"], "error": r["error"], "attempts": r["attempts"]} for r in failures]
+    missing = len(planned) - len(records) - len(failed)
+    if planned and not records:
         errors = sorted({row["error"] for row in failed})
-        raise InputError(f"Every trial of the study {study.name} failed: {'; '.join(errors[:3])}")
+        require(not missing, f"No trial of the study {chosen.name} is done yet. Run it again to go on.")
+        raise InputError(f"Every trial of the study {chosen.name} failed: {'; '.join(errors[:3])}")
     rows = [{**record["config"], **record["result"]} for record in records]
-    identity = store.meta["identity"]
     return {
         "kind": "study",
-        "equilearn": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
+        "equilearn": run.get("equilearn", meta["equilearn"]),
+        "created": run.get("created"),
+        "command": run.get("command", f"equilearn study run {chosen.name}"),
         "study": {
-            "name": study.name,
-            "title": study.title,
-            "statement": study.statement,
+            "name": chosen.name,
+            "title": chosen.title,
+            "statement": chosen.statement,
             **{key: identity[key] for key in ("preset", "seed", "settings")},
         },
-        "environment": environment(),
+        "environment": run.get("environment", {}),
         "rows": rows,
-        "claims": [claim.as_dict() for claim in study.claims(rows)],
+        "claims": _claims(chosen, rows, missing),
         "failed": failed,
-        "plot": dict(study.plot),
+        "missing": missing,
+        "planned": len(planned),
+        "plot": dict(chosen.plot),
         "total_seconds": sum(record["seconds"] for record in records),
     }
+
+
+def _planned(study: Study, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The grid of a run. JSON has made lists of its tuples; a setting of another version is refused."""
+    given = {
+        name: tuple(value) if isinstance(value, list) and isinstance(study.defaults.get(name), tuple) else value
+        for name, value in identity["settings"].items()
+    }
+    return study.configs(identity["preset"], identity["seed"], **study.settings(identity["preset"], given))
+
+
+def _claims(study: Study, rows: list[dict[str, Any]], missing: int) -> list[dict[str, Any]]:
+    """The claims; undecided while trials are missing, and none where the rows so far give no figure."""
+    if not missing:
+        return [claim.as_dict() for claim in study.claims(rows)]
+    try:
+        return [{**claim.as_dict(), "held": None} for claim in study.claims(rows)]
+    except (ArithmeticError, LookupError, ValueError):  # a mean of nothing, the smallest of nothing
+        return []
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

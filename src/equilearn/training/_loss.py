@@ -40,8 +40,8 @@ def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor, what: s
     if loss == "mse":
         require(
             output.shape == y_batch.shape,
-            f"The model returns shape {tuple(output.shape)} for {what} targets of shape {tuple(y_batch.shape)}; they must "
-            "be equal. Reshape the targets (for example y[:, None]) or the output.",
+            f"The model returns shape {tuple(output.shape)} for {what} targets of shape {tuple(y_batch.shape)}; they "
+            "must be equal. Reshape the targets (for example y[:, None]) or the output.",
         )
         return
     if y.dtype != torch.int64 or y.ndim != 1:
