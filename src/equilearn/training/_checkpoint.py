@@ -23,7 +23,7 @@ def content_hash(data: Data) -> str:
 
     def visit(tensor: Tensor) -> Tensor:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().resolve_conj().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().resolve_conj().contiguous().flatten().view(torch.uint8).numpy().data)
         return tensor
 
     map_data(visit, data)

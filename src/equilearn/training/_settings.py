@@ -76,7 +76,8 @@ def check_validation(validation: Any) -> None:
     """Raise `InputError` unless `validation` is a pair that `check_data` lets pass."""
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise InputTypeError(f"validation must be a pair (x, y), got {type(validation).__name__}.")
-    check_data(*validation, "validation")
+    x, y = validation
+    check_data(x, y, "validation")
 
 
 def named_device(device: torch.device | str | None) -> torch.device | None:
