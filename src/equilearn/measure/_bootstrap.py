@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +20,25 @@ def ratio(difference: Float[Tensor, "... B"], size: Float[Tensor, "... B"]) -> F
     return torch.where(top == 0, torch.zeros_like(top), top / bottom).sqrt()
 
 
+def signed_root(value: float) -> float:
+    """The square root, of a negative number the negative root of its size."""
+    return math.copysign(abs(value) ** 0.5, value)
+
+
+def excess_interval(
+    excess: Float[Tensor, "G B"],
+    size: Float[Tensor, "G B"],
+    *,
+    confidence: float,
+    generator: torch.Generator | None,
+    resample_rows: bool,
+) -> tuple[float, float] | None:
+    """Interval of the signed root of the mean over rows of `sum_b excess / sum_b size`, where the excess,
+    an estimate of a square, may be negative. Resampled as in `ratio_interval`."""
+    ends = _interval(excess, size, confidence, generator, resample_rows, DRAWS, root=False)
+    return None if ends is None else (signed_root(ends[0]), signed_root(ends[1]))
+
+
 def ratio_interval(
     difference: Float[Tensor, "G B"],
     size: Float[Tensor, "G B"],
@@ -32,6 +53,19 @@ def ratio_interval(
     Columns (inputs) are resampled, rows (elements) too where they were drawn at random. None for a
     single column. O(draws G B).
     """
+    return _interval(difference, size, confidence, generator, resample_rows, draws, root=True)
+
+
+def _interval(
+    difference: Tensor,
+    size: Tensor,
+    confidence: float,
+    generator: torch.Generator | None,
+    resample_rows: bool,
+    draws: int,
+    *,
+    root: bool,
+) -> tuple[float, float] | None:
     rows, columns = difference.shape
     if columns < 2:
         return None
@@ -41,6 +75,7 @@ def ratio_interval(
     for start in range(0, draws, _CHUNK):
         count = min(_CHUNK, draws - start)
         errors = _resampled(count, columns, generator, device, difference, size)
+        errors = errors.sqrt() if root else errors
         if resample_rows:
             chosen = torch.randint(rows, (count, rows), generator=generator, device=device).cpu()
             errors = torch.gather(errors, 1, chosen)
@@ -53,9 +88,9 @@ def ratio_interval(
 def _resampled(
     count: int, columns: int, generator: torch.Generator | None, device: torch.device, difference: Tensor, size: Tensor
 ) -> Float[Tensor, "count G"]:
-    """The error of every row in `count` resamples: how often each column is drawn, times the column."""
+    """The squared error of every row in `count` resamples: how often each column is drawn, times the column."""
     drawn = torch.randint(columns, (count, columns), generator=generator, device=device).cpu()
     weight = torch.zeros(count, columns, dtype=torch.float64)
     weight.scatter_add_(1, drawn, torch.ones_like(weight))
     top, bottom = weight @ difference.T, weight @ size.T
-    return torch.where(top == 0, torch.zeros_like(top), top / bottom).sqrt()
+    return torch.where(top == 0, torch.zeros_like(top), top / bottom)

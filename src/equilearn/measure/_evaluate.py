@@ -160,13 +160,26 @@ def squared(y: Data) -> Difference:
 
 def squared_difference(a: Data, b: Data) -> Difference:
     """`|a_b - b_b|^2` for every sample."""
+    return squared(difference(a, b))
+
+
+def difference(a: Data, b: Data) -> Data:
+    """`a - b`, tensor by tensor."""
     first, second = leaves(a), leaves(b)
     shapes = [[tuple(leaf.shape) for leaf in part] for part in (first, second)]
     require(
         shapes[0] == shapes[1],
         f"The model's outputs change shape with its input: {shapes[0]} after the transformation, {shapes[1]} before.",
     )
-    return squared(tuple(p - q for p, q in zip(first, second, strict=True)))
+    return tuple(p - q for p, q in zip(first, second, strict=True))
+
+
+def inner(a: Data, b: Data) -> Difference:
+    """The real part of `<a_b, b_b>` for every sample."""
+    total = torch.zeros(batch_size(a), dtype=torch.float64, device=first_leaf(a).device)
+    for left, right in zip(leaves(a), leaves(b), strict=True):
+        total = total + (left.conj() * right).real.reshape(left.shape[0], -1).sum(-1)
+    return total
 
 
 def twin(model: Model, dtype: torch.dtype) -> nn.Module | None:

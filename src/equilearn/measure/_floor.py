@@ -11,7 +11,9 @@ from equilearn.groups import Element
 from equilearn.measure._evaluate import (
     Model,
     cast,
+    difference,
     evaluate,
+    inner,
     move_input,
     squared,
     squared_difference,
@@ -111,11 +113,13 @@ def grid_floor(
     dtype: torch.dtype,
     unit: float,
     limit: int,
+    again: Data | None = None,
 ) -> float | None:
     """How much the outputs change when inputs go there and back, and outputs too; None where exact.
 
     Mean over elements of `sqrt(a^2 + b^2)` with `a = |f(g^-1 (g x)) - f(x)|` and
-    `b = |rho(g)^-1 (rho(g) f(x)) - f(x)|`, relative to the outputs.
+    `b = |rho(g)^-1 (rho(g) f(x)) - f(x)|`, relative to the outputs. Of a stochastic model, whose second
+    outputs on `x` are `again`, `a` leaves the randomness out: products of two independent differences.
     """
     input_exact, output_exact = symmetry.input.is_exact(x), symmetry.output.is_exact(plain)
     if input_exact and output_exact:
@@ -127,8 +131,14 @@ def grid_floor(
         squares = torch.zeros((), dtype=torch.float64)
         if not input_exact:
             back = cast(there_and_back(symmetry.input, element, cast(x, torch.float64)), dtype)
-            changed = evaluate(model, back, limit=limit, what="inputs moved there and back")
-            squares = squares + squared_difference(changed, plain).mean().cpu()
+            what = "inputs moved there and back"
+            changed = evaluate(model, back, limit=limit, what=what)
+            if again is None:
+                lost = squared_difference(changed, plain).mean()
+            else:
+                second = evaluate(model, back, limit=limit, what=what)
+                lost = inner(difference(changed, plain), difference(second, again)).mean().clamp(min=0.0)
+            squares = squares + lost.cpu()
         if not output_exact:
             squares = squares + squared_difference(there_and_back(symmetry.output, element, plain), plain).mean().cpu()
         total += float(squares / unit) ** 0.5 if unit > 0 else 0.0

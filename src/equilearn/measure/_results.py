@@ -9,7 +9,7 @@ from typing import Any, Literal
 from equilearn.groups import Element
 
 FloorMethod = Literal["float64 twin", "float32 twin, scaled", "perturbation", "estimate"]
-Verdict = Literal["exact", "approximate", "absent"]
+Verdict = Literal["exact", "stochastic", "approximate", "absent"]
 
 ROUNDING_MARGIN = 10.0
 """A maximum up to this many noise floors counts as exact."""
@@ -19,6 +19,7 @@ ABSENT_SHARE = 0.5
 
 _PHRASE = {
     "exact": "equivariant up to rounding",
+    "stochastic": "equivariant within its randomness",
     "approximate": "approximately equivariant",
     "absent": "NOT equivariant",
 }
@@ -50,9 +51,14 @@ class EquivarianceError:
         interpolation_floor: what the grid's interpolation alone does to the outputs; None where the
             action is exact.
         resampling: difference between two calls on the same input; 0 for a deterministic model.
+        excess: of a stochastic model, the error beyond its own randomness: the root of the mean over elements
+            of the squared error less what two independent calls differ by. Negative (the root of the size)
+            where chance takes more away than there is; None for a deterministic model.
+        excess_interval: bootstrap confidence interval of the excess.
         chance: the error that outputs of unrelated inputs would give; None for a single input.
         variation: share of the outputs that depends on the input at all (0: a constant).
-        verdict: "exact", "approximate" or "absent".
+        verdict: "exact", "stochastic" (no excess over the model's own randomness can be seen),
+            "approximate" or "absent".
         exhaustive: whether every element but the identity was measured.
     """
 
@@ -64,6 +70,8 @@ class EquivarianceError:
     floor_method: FloorMethod
     interpolation_floor: float | None
     resampling: float
+    excess: float | None
+    excess_interval: tuple[float, float] | None
     chance: float | None
     variation: float | None
     verdict: Verdict
@@ -90,11 +98,17 @@ class EquivarianceError:
         found = []
         if self.variation is not None and self.variation <= ROUNDING_MARGIN * self.floor:
             found.append("the outputs do not depend on the input")
-        if self.resampling > ROUNDING_MARGIN * self.floor:
-            within = "no larger than" if self.mean <= 1.5 * self.resampling else "beyond"
-            found.append(f"the error is {within} the model's own randomness ({self.resampling:.2g})")
-        if self.interpolation_floor is not None and self.verdict != "exact":
-            within = "no larger than" if self.mean <= 1.5 * self.interpolation_floor else "beyond"
+        if self.excess is not None:
+            within = "no larger than" if self.verdict == "stochastic" else "beyond"
+            ends = self.excess_interval
+            interval = "" if ends is None else f" [{ends[0]:.2g}, {ends[1]:.2g}]"
+            found.append(
+                f"the error is {within} the model's own randomness ({self.resampling:.2g}), "
+                f"excess {self.excess:.2g}{interval}"
+            )
+        if self.interpolation_floor is not None and self.verdict not in ("exact", "stochastic"):
+            error = self.mean if self.excess is None else self.excess
+            within = "no larger than" if error <= 1.5 * self.interpolation_floor else "beyond"
             found.append(f"the error is {within} that of interpolating on the grid ({self.interpolation_floor:.2g})")
         return tuple(found)
 
@@ -102,6 +116,7 @@ class EquivarianceError:
         """Numbers, strings, lists and None only, ready for JSON."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "per_element"}
         plain["interval"] = None if self.interval is None else list(self.interval)
+        plain["excess_interval"] = None if self.excess_interval is None else list(self.excess_interval)
         plain["per_element"] = [e.as_dict() for e in self.per_element]
         plain["samples"] = self.samples
         plain["worst"] = self.worst.label

@@ -28,6 +28,8 @@ MOST_DRAWN = 24
 
 _MEANING = {
     "exact": "Moving the input moves the output as it should, up to the errors that measuring itself makes.",
+    "stochastic": "The model draws random numbers. Moving the input changes the output no more than asking twice on "
+    "the same input does.",
     "approximate": "The model follows the symmetry in part: far more than a network that knows nothing of it, "
     "measurably less than exactly.",
     "absent": "The model does not have this symmetry: moving the input changes the output in ways that it should not.",
@@ -70,8 +72,7 @@ def _elements(error: Mapping[str, Any]) -> list[tuple[str, float | None]]:
 
 
 def _facts(summary: Mapping[str, Any], error: Mapping[str, Any]) -> list[Fact]:
-    ends = error.get("interval")
-    low, high = ends if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
+    low, high = _ends(error.get("interval"))
     facts = [
         Fact("Error, mean", " ".join(part for part in with_interval(error.get("mean"), low, high) if part)),
         Fact("Error, largest", significant(error.get("maximum"), 2)),
@@ -80,12 +81,23 @@ def _facts(summary: Mapping[str, Any], error: Mapping[str, Any]) -> list[Fact]:
     ]
     if error.get("chance") is None:
         facts.pop(2)
+    if error.get("excess") is not None:
+        facts.insert(2, Fact("Excess over randomness", _excess(error)))
     inputs, samples = error.get("inputs"), error.get("samples")
     if number(inputs) is not None:
         facts.append(Fact("Inputs", count(inputs)))
     if number(samples) is not None:
         facts.append(Fact("Elements", count(samples)))
     return facts
+
+
+def _excess(error: Mapping[str, Any]) -> str:
+    low, high = _ends(error.get("excess_interval"))
+    return " ".join(part for part in with_interval(error.get("excess"), low, high) if part)
+
+
+def _ends(ends: Any) -> tuple[Any, Any]:
+    return (ends[0], ends[1]) if isinstance(ends, list | tuple) and len(ends) == 2 else (None, None)
 
 
 def _interval(error: Mapping[str, Any]) -> str:
@@ -163,9 +175,8 @@ def _floors(error: Mapping[str, Any]) -> list[Fact]:
         (
             "resampling",
             "Resampling",
-            "How far two calls of a stochastic model on the same input differ. An error no larger than "
-            "this says nothing "
-            "about the symmetry. 0 is a deterministic model.",
+            "How far two calls of a stochastic model on the same input differ: what of the error is randomness "
+            "and no breach of the symmetry. 0 is a deterministic model.",
         ),
     )
     return [

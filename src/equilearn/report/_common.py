@@ -44,7 +44,8 @@ SHARE = (
 VERDICT = (
     "Verdict",
     "Exact: the error at the worst element is at most 10 rounding floors. Absent: the mean is at least half of what "
-    "outputs of unrelated inputs would give. Approximate: anything between.",
+    "outputs of unrelated inputs would give. Approximate: anything between. Stochastic: a model that draws random "
+    "numbers, with no excess of the error over that randomness.",
 )
 FLOOR = (
     "Rounding floor",
