@@ -58,6 +58,14 @@ def test_a_symmetry_that_does_not_hurt_is_not_accused():
     assert not any("hurts" in reason for reason in advice["reasons"])
 
 
+def test_a_strategy_that_costs_nothing_as_seen_and_gains_transformed_is_a_free_insurance():
+    advice = recommend(evidence(rows({"plain": (0.95, 0.30), "exact": (0.951, 0.95)}, tests=5000)))
+    assert advice["strategy"] == "exact"
+    assert advice["if_deployed_as_is"]["strategy"] == "plain"
+    assert "falls to" in advice["headline"]
+    assert any("insurance" in reason for reason in advice["reasons"])
+
+
 def test_a_tie_goes_to_what_is_cheapest_in_use():
     table = rows({"average": (0.90, 0.90), "exact": (0.90, 0.90)}, passes={"average": 8, "exact": 1})
     assert recommend(evidence(table))["if_deployed_transformed"]["strategy"] == "exact"

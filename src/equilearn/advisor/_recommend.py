@@ -31,6 +31,11 @@ class Evidence:
         return self.metric == "accuracy"
 
     @property
+    def symmetric(self) -> bool:
+        """Whether the data themselves were found symmetric."""
+        return bool((self.data_symmetry or {}).get("symmetric"))
+
+    @property
     def margin(self) -> float:
         return MARGIN[self.metric]
 
@@ -61,16 +66,17 @@ def recommend(evidence: Evidence) -> dict[str, Any]:
     The rule: at the largest training size, as seen and transformed apart, take the strategies not
     shown to be worse than the best, and of those the cheapest in use. Where the data are found
     symmetric, inputs will come transformed, and the transformed winner is recommended; where they
-    are not, the data themselves say how inputs come, and the winner as seen is.
+    are not, the data themselves say how inputs come, and the winner as seen is; unless another
+    strategy costs nothing there and gains on transformed inputs: that insurance is free.
     """
     size = evidence.sizes[-1]
     seen, moved = evidence.at(size, "per_sample"), evidence.at(size, "per_sample_transformed")
     as_is, transformed = _choose(seen, evidence), _choose(moved, evidence)
-    symmetric = bool((evidence.data_symmetry or {}).get("symmetric"))
-    strategy, basis = (transformed, moved) if symmetric else (as_is, seen)
+    symmetric = evidence.symmetric
+    strategy, basis = (transformed, moved) if symmetric else (_insured(seen, moved, as_is, evidence), seen)
     return {
         "strategy": strategy,
-        "headline": _headline(evidence, seen, moved, as_is, transformed),
+        "headline": _headline(evidence, seen, moved, as_is, transformed, strategy),
         "reasons": _reasons(evidence, seen, moved, strategy, symmetric),
         "if_deployed_as_is": _deployment(evidence, seen, as_is, "as they are in your data"),
         "if_deployed_transformed": _deployment(evidence, moved, transformed, evidence.moved),
@@ -85,8 +91,25 @@ def _choose(comparison: Comparison, evidence: Evidence) -> str:
     return min(tied, key=lambda name: (_FREE_IN_USE.get(name, 2), *evidence.cost(name)))
 
 
-def _headline(evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str) -> str:
+def _insured(seen: Comparison, moved: Comparison, as_is: str, evidence: Evidence) -> str:
+    """The best on transformed inputs of those that lose nothing that matters as seen, if it gains there."""
+    free = [n for n in seen.tied_with_best(evidence.margin) if seen.deficit(n, as_is)[0] < evidence.margin]
+    best = min(free, key=lambda name: moved.deficit(name, as_is)[0])
+    _, _, most = moved.deficit(best, as_is)
+    return best if most < -evidence.margin else as_is
+
+
+def _headline(
+    evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str, strategy: str
+) -> str:
     show = evidence.show
+    if strategy != as_is and not evidence.symmetric:
+        return (
+            f"Use {strategy}: {show(seen.score(strategy))} on inputs as they are in your data and "
+            f"{show(moved.score(strategy))} on {evidence.moved} ones. {as_is.capitalize()}, cheaper in use, is as good "
+            f"on inputs as they are ({show(seen.score(as_is))}), but falls to {show(moved.score(as_is))} once they are "
+            f"{evidence.moved}."
+        )
     if as_is == transformed:
         return (
             f"Use {as_is}: it scores {show(seen.score(as_is))} on inputs as they are in your data and "
@@ -111,9 +134,22 @@ def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: 
             if symmetric
             else "So inputs are expected as they are in your data: the choice rests on the scores there."
         )
+    reasons.append("" if symmetric else _insurance(evidence, seen, strategy))
     reasons.append(_price(evidence, seen, moved, strategy))
     reasons.extend(_harm(evidence, seen, strategy))
     return [reason for reason in reasons if reason]
+
+
+def _insurance(evidence: Evidence, seen: Comparison, strategy: str) -> str:
+    if strategy == "plain" or "plain" not in seen.names:
+        return ""
+    loss, low, high = seen.deficit(strategy, "plain")
+    if low > 0 or loss >= evidence.margin:
+        return ""
+    return (
+        f"On inputs as they are {strategy} gains {_difference(evidence, -loss, -high, -low)} on plain: "
+        f"against {evidence.moved} inputs it is an insurance that costs no more than its price in use."
+    )
 
 
 def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> str:
@@ -192,13 +228,7 @@ def _would_change(
 ) -> list[str]:
     changes = []
     if as_is != transformed and not symmetric:
-        loss, _, _ = seen.deficit(transformed, as_is)
-        gain, _, _ = moved.deficit(as_is, transformed)
-        changes.append(
-            f"How inputs come. {transformed} scores {evidence.show(seen.score(transformed))} as seen "
-            f"({_points(evidence, loss)} less than {as_is}) and {_points(evidence, gain)} more on {evidence.moved} "
-            f"inputs: it pays once more than about {_break_even(loss, gain)} of them come {evidence.moved}."
-        )
+        changes.append(_how_inputs_come(evidence, seen, moved, as_is, transformed))
     if as_is != transformed and symmetric:
         changes.append("If inputs at deployment keep a pose that these data do not show, the answer as seen applies.")
     plain = sorted({row["train_size"] for row in evidence.rows if row["strategy"] == "plain"})
@@ -207,13 +237,25 @@ def _would_change(
     return changes
 
 
+def _how_inputs_come(evidence: Evidence, seen: Comparison, moved: Comparison, as_is: str, transformed: str) -> str:
+    loss, gain = seen.deficit(transformed, as_is)[0], moved.deficit(as_is, transformed)[0]
+    if loss <= 0:
+        return (
+            f"The price of a prediction. {transformed} loses nothing as seen and scores {_points(evidence, gain)} more on "
+            f"{evidence.moved} inputs: only its cost speaks for {as_is}."
+        )
+    return (
+        f"How inputs come. {transformed} scores {evidence.show(seen.score(transformed))} as seen "
+        f"({_points(evidence, loss)} less than {as_is}) and {_points(evidence, gain)} more on {evidence.moved} "
+        f"inputs: it pays once more than about {_break_even(loss, gain)} of them come {evidence.moved}."
+    )
+
+
 def _points(evidence: Evidence, difference: float) -> str:
     return f"{100 * difference:.1f} points" if evidence.metric == "accuracy" else f"{difference:.3g} of relative error"
 
 
 def _break_even(loss: float, gain: float) -> str:
-    if loss <= 0:
-        return "0 %"
     return f"{100 * loss / (loss + gain):.0f} %" if gain > 0 else "100 %"
 
 
