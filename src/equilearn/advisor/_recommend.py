@@ -241,12 +241,12 @@ def _how_inputs_come(evidence: Evidence, seen: Comparison, moved: Comparison, as
     loss, gain = seen.deficit(transformed, as_is)[0], moved.deficit(as_is, transformed)[0]
     if loss <= 0:
         return (
-            f"The price of a prediction. {transformed} loses nothing as seen and scores {_points(evidence, gain)} more on "
-            f"{evidence.moved} inputs: only its cost speaks for {as_is}."
+            f"The price of a prediction. {transformed} loses nothing as seen and is {_points(evidence, gain)} better "
+            f"on {evidence.moved} inputs: only its cost speaks for {as_is}."
         )
     return (
         f"How inputs come. {transformed} scores {evidence.show(seen.score(transformed))} as seen "
-        f"({_points(evidence, loss)} less than {as_is}) and {_points(evidence, gain)} more on {evidence.moved} "
+        f"({_points(evidence, loss)} worse than {as_is}) and is {_points(evidence, gain)} better on {evidence.moved} "
         f"inputs: it pays once more than about {_break_even(loss, gain)} of them come {evidence.moved}."
     )
 
