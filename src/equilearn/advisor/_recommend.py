@@ -51,8 +51,9 @@ class Evidence:
         return f"{100 * score:.1f} %" if self.metric == "accuracy" else f"{score:.3g}"
 
     def milliseconds(self, name: str) -> float:
-        times = sorted(row["inference_ms"] for row in self.rows if row["strategy"] == name)
-        return times[len(times) // 2]
+        """Mean time of a batch at the largest training size, as the report's table of costs has it."""
+        rows = [row for row in self.rows if row["strategy"] == name and row["train_size"] == self.sizes[-1]]
+        return sum(row["inference_ms"] for row in rows) / len(rows)
 
     def cost(self, name: str) -> tuple[int, int]:
         """What a prediction costs, by count and not by clock, so that the same rows give the same choice."""
@@ -159,7 +160,7 @@ def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: st
     gain, low, high = moved.deficit("plain", strategy)
     return (
         f"Against plain, {strategy} gains {_difference(evidence, gain, low, high)} on {evidence.moved} inputs, "
-        f"at {times:.1f} times the time per prediction."
+        f"at {times:.2g} times the time per prediction."
     )
 
 

@@ -138,7 +138,10 @@ def _cost_row(rows: Rows, name: str, base: float | None, passes: bool) -> list[C
         estimated(_not_negative(inference)),
         figure(ratio, f"{significant(ratio, 2)} ×") if ratio is not None else blank(),
     ]
-    return [*row, figure(rows.column(name, size, "forward_passes").mean)] if passes else row
+    if passes:
+        calls = rows.column(name, size, "forward_passes").mean
+        row.append(figure(calls, count(calls)))
+    return row
 
 
 def _not_negative(e: Estimate) -> Estimate:
