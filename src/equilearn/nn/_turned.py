@@ -45,7 +45,7 @@ class TurnedCNN(ExactModule):
 
     Raises `InputError` for another group, and in `forward` for other shapes.
 
-    Cost: |G| times that of the plain network.
+    Cost: `|G|` times that of the plain network.
 
     Source: Laptev et al. 2016, "TI-pooling".
 
