@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilearn.actions import Action, Data, ImageAction, batch_size, first_leaf
-from equilearn.groups import Element, Group
+from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O
 from equilearn.measure._evaluate import cast, leaves
 from equilearn.measure._labels import choose_elements, sample_moves
 
@@ -19,27 +19,51 @@ _WIDTH = 4096
 _PROJECTED = 512
 _ANGLES = 16
 
+_DETOURS = 2
+"""Random elements that both sides go through on a grid; more would leave the image."""
+
+_TURNS = 4
+"""The same where they only turn about the middle."""
+
 
 def kept_and_moved(action: Action, g: Element, x: Data, generator: torch.Generator | None) -> tuple[Data, Data]:
     """`x` and `g x`, `g` one element or one a sample, fit to be told apart by their pose only.
 
     On a grid `g x` is blurred and has lost its corners, which gives it away whatever the symmetry of the
-    data. So there both sides are transformed three times, with the same random `h` and `k` first:
-    `(hk)^-1 h k x` and `g (hk)^-1 h k x`; any two of the three elements are independent on either side,
-    so that both lose the same. Where the group turns about the middle, what lies outside the largest
-    disc is faded out before.
+    data. So there both sides are transformed by the same random `h_1, ..., h_k` first and then brought
+    back, with `h = h_k ... h_1`: `h^-1 h_k ... h_1 x` and `g h^-1 h_k ... h_1 x`. Any `k` of the `k + 1`
+    elements are independent on either side, so that both lose nearly the same. Where the group turns about
+    the middle, what lies outside the largest disc is faded out before, and turns by 1/n go through turns by
+    any angle: among eighths of a turn the number of those that interpolate would be even on one side only.
+
+    Nearly: all `k + 1` elements together know `g`, so that a large sample may still see a difference that is
+    the grid's, the less the larger `k` is. On sharp blobs under SO(2), 12 x 12 pixels, the area under the
+    curve was 0.66, 0.60, 0.56 for k = 2, 3, 4, and 0.95, 0.94, 0.94 on digits, which do differ.
     """
     x = cast(x, torch.float64)
     if action.is_exact(x):
         return x, action(g, x)
+    group, size, device = action.group, batch_size(x), first_leaf(x).device
+    steps = _DETOURS
     if isinstance(action, ImageAction) and action.keeps_disc:
         x = x * _disc(x.shape[-2], x.shape[-1]).to(x.device)
-    group, size, device = action.group, batch_size(x), first_leaf(x).device
-    k, h = (sample_moves(group, size, generator, device) for _ in range(2))
-    turned = action(h, action(k, x))
-    back = group.inverse(group.compose(h, k))
+        action, g = _turning_freely(action, g)
+        group, steps = action.group, _TURNS
+    way = group.identity((size,), device=device)
+    turned = x
+    for _ in range(steps):
+        h = sample_moves(SO(2) if isinstance(group, O) else group, size, generator, device)
+        turned, way = action(h, turned), group.compose(h, way)
+    back = group.inverse(way)
     g = group.expand(g, (size,)) if group.batch_shape(g) == () else g
     return action(back, turned), action(group.compose(g, back), turned)
+
+
+def _turning_freely(action: Action, g: Element) -> tuple[Action, Element]:
+    """A finite group of turns as part of O(2), on the same grid."""
+    if not isinstance(action, ImageAction) or not isinstance(action.group, Cyclic | Dihedral):
+        return action, g
+    return ImageAction(O(2), action.interpolation, action.padding), action.group.plane_matrix(g)
 
 
 def _disc(height: int, width: int) -> Float[Tensor, "H W"]:

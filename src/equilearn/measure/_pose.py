@@ -122,8 +122,9 @@ def pose_information(
     class `b`, and near enough. O(G B^2 D).
     """
     half = batch_size(x) // 2
-    classes = int(y.max()) + 1
-    y = y.cpu()
+    # Labels may be far apart, {0, 30000}: count those that occur.
+    values, y = torch.unique(y.cpu(), return_inverse=True)
+    classes = len(values)
     g = spread_elements(action.group, generator, first_leaf(x).device)
     (count,) = action.group.batch_shape(g)
     first, second = map_data(lambda t: t[:half], x), map_data(lambda t: t[half:], x)
@@ -142,9 +143,10 @@ def pose_information(
         before, after = _views(action, element, second, generator)
         judged.append((_passes_for(before, reference), _passes_for(after, reference)))
     triples = _nominate(nominated, y[:half], classes)
+    names = values.tolist()
     labels = [describe(action.group, action.group.take(g, i)) for _, _, i in triples]
     found = [
-        _judge(a, b, label, *judged[i], y[half:], len(triples))
+        _judge((a, b), (names[a], names[b]), label, *judged[i], y[half:], len(triples))
         for (a, b, i), label in zip(triples, labels, strict=True)
     ]
     clearest = min(found, key=lambda c: c.p_value, default=None)
@@ -188,33 +190,43 @@ def _passes_for(rows: Float[Tensor, "m D"], reference: _Reference, leave_self_ou
 
 
 def _nominate(passed: list[tuple[Tensor, ...]], labels: Int[Tensor, "n"], classes: int) -> list[tuple[int, int, int]]:
-    """The `(a, b, g)` where moving adds most members of `a` to `b`: one element a pair of classes."""
-    gains = torch.stack([_table(moved, labels, classes) - _table(kept, labels, classes) for kept, moved in passed])
-    best, element = gains.max(0)
-    best.fill_diagonal_(0)
-    order = best.flatten().argsort(descending=True, stable=True)[:CANDIDATES].tolist()
-    pairs = [divmod(position, classes) for position in order]
-    return [(a, b, int(element[a, b])) for a, b in pairs if best[a, b] > 0]
+    """The `(a, b, g)` where moving adds most members of `a` to `b`: one element a pair of classes.
+
+    Only pairs that occur are counted: many classes would make a large table of zeros."""
+    cells = [[_cells(side, labels, classes) for side in pair] for pair in passed]
+    seen = torch.unique(torch.cat([side for pair in cells for side in pair]))
+    if len(seen) == 0:
+        return []
+    counts = [[torch.bincount(torch.searchsorted(seen, side), minlength=len(seen)) for side in pair] for pair in cells]
+    best, element = torch.stack([moved - kept for kept, moved in counts]).max(0)
+    best[seen // classes == seen % classes] = 0
+    order = best.argsort(descending=True, stable=True)[:CANDIDATES].tolist()
+    return [(*divmod(int(seen[at]), classes), int(element[at])) for at in order if best[at] > 0]
 
 
-def _table(passed: Int[Tensor, "n"], labels: Int[Tensor, "n"], classes: int) -> Int[Tensor, "a b"]:
-    """How many of class `a` pass for `b`."""
+def _cells(passed: Int[Tensor, "n"], labels: Int[Tensor, "n"], classes: int) -> Int[Tensor, "known"]:
+    """`a classes + b` for every member of class `a` that passes for `b`."""
     known = passed >= 0
-    cells = labels[known] * classes + passed[known]
-    return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    return labels[known] * classes + passed[known]
 
 
 def _judge(
-    a: int, b: int, label: str, kept: Int[Tensor, "n"], moved: Int[Tensor, "n"], labels: Int[Tensor, "n"], tests: int
+    pair: tuple[int, int],
+    names: tuple[int, int],
+    label: str,
+    kept: Int[Tensor, "n"],
+    moved: Int[Tensor, "n"],
+    labels: Int[Tensor, "n"],
+    tests: int,
 ) -> Confusion:
     """Exact sign test of: moved members of `a` pass for `b` more often than unmoved ones."""
     from scipy.stats import binomtest
 
-    own = labels == a
-    before, after = kept[own] == b, moved[own] == b
+    own = labels == pair[0]
+    before, after = kept[own] == pair[1], moved[own] == pair[1]
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     p_value = float(binomtest(won, won + lost, 0.5, alternative="greater").pvalue) if won + lost else 1.0
-    return Confusion(a, b, (won - lost) / max(int(own.sum()), 1), label, min(p_value * tests, 1.0))
+    return Confusion(*names, (won - lost) / max(int(own.sum()), 1), label, min(p_value * tests, 1.0))
 
 
 def _accuracy(distances: Float[Tensor, "m n"], known: Int[Tensor, "n"], asked: Int[Tensor, "m"]) -> float:
