@@ -223,6 +223,29 @@ def test_a_shape_that_leaves_the_action_open_lists_the_choices():
         symmetry_from_names("SO3", task)
 
 
+def test_flat_images_are_not_taken_for_vectors_in_silence():
+    task = data.from_arrays(torch.randn(5, 64), torch.randn(5, 1), torch.randn(5, 64), torch.randn(5, 1))
+    with pytest.raises(InputError, match="8 x 8 images laid flat"):
+        symmetry_from_names("C4", task)
+
+
+def test_a_constant_target_is_refused():
+    x, y = torch.randn(40, 6), torch.ones(40, 1)
+    with pytest.raises(InputError, match="nothing to learn"):
+        eq_advise(x, y, symmetry="SO3")
+
+
+def test_results_of_another_command_are_not_overwritten(bars, turns, tmp_path):
+    (tmp_path / "summary.json").write_text('{"kind": "audit"}')
+    with pytest.raises(InputError, match="another command"):
+        advise(bars, turns, out=tmp_path)
+
+
+def test_no_copy_of_the_data_stays_behind(bars, turns, tmp_path):
+    advise(bars, turns, out=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["store.db", "summary.json"]
+
+
 def test_labels_do_not_move(bars):
     with pytest.raises(InputError, match="classification"):
         symmetry_from_names("C4", bars, output="images")

@@ -15,14 +15,14 @@ import numpy as np
 from torch import Tensor
 
 from equilearn import io
-from equilearn._check import InputError, positive_int
+from equilearn._check import InputError, positive_int, require
 from equilearn._version import __version__
 from equilearn.actions import Data, ImageAction, batch_size, first_leaf
 from equilearn.advisor._candidates import Candidate
 from equilearn.advisor._plan import fitting, make_grid, make_plan, weight
-from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, save_task
+from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, forget_task, save_task
 from equilearn.advisor._summary import summarize
-from equilearn.advisor._symmetry import check_fits
+from equilearn.advisor._symmetry import check_fits, symmetry_from_names
 from equilearn.advisor._trial import run
 from equilearn.data import Task, from_arrays
 from equilearn.groups import SO, Cyclic, Dihedral, Lorentz, O, Scaling, Symmetric, Translation
@@ -79,7 +79,7 @@ def advise(
     x: Data | np.ndarray,
     y: Tensor | np.ndarray,
     *,
-    symmetry: Symmetry,
+    symmetry: Symmetry | str,
     x_test: Data | np.ndarray | None = None,
     y_test: Tensor | np.ndarray | None = None,
     kind: str | None = None,
@@ -90,7 +90,7 @@ def advise(
 
     Args:
         x, y: inputs, batch first, and labels (int) or targets (float).
-        symmetry: the suspected symmetry.
+        symmetry: the suspected symmetry, or the name of its group where the shape of `x` tells how it acts.
         x_test, y_test: held-out data; a stratified split of `x`, `y` where absent.
         kind: `"classification"` or `"regression"`; told from `y` where absent.
         name: for the report.
@@ -109,8 +109,10 @@ def advise(
         >>> advice.recommendation.strategy  # doctest: +SKIP
         'plain'
     """
-    images = isinstance(symmetry.input, ImageAction)
+    images = isinstance(symmetry.input, ImageAction) if isinstance(symmetry, Symmetry) else None
     task = from_arrays(x, y, x_test, y_test, kind=kind, name=name, images=images)
+    if isinstance(symmetry, str):
+        symmetry = symmetry_from_names(symmetry, task)
     return advise_task(task, symmetry, **options)
 
 
@@ -157,6 +159,7 @@ def advise_task(
     if symmetry is None:
         raise InputError("Which symmetry? Give one, such as symmetry=Symmetry(Cyclic(4), input=actions.images()).")
     check_fits(symmetry, task)
+    _require_spread(task)
     plan = make_plan(task, preset, sizes, seeds, seed, steps)
     chosen, skipped = fitting(task, symmetry, strategies, model)
     with _folder(out) as folder:
@@ -172,6 +175,7 @@ def advise_task(
             with LocalExecutor(cores() if workers is None else positive_int(workers, "workers")) as executor:
                 run_trials(trial, configs, store, executor=executor, progress=progress, weight=weight)
             summary = summarize(store)
+        forget_task(folder)
         if out is not None:
             io.write_json(folder / "summary.json", summary)
     if summary["recommendation"] is None:
@@ -183,6 +187,21 @@ def advise_task(
 # --- the record ---------------------------------------------------------------------------
 
 
+def _require_spread(task: Task) -> None:
+    """A target that never changes can be had without any model."""
+    if task.kind == "regression":
+        still = bool((task.y_train == task.y_train[:1]).all())
+        require(not still, "All training targets are equal: there is nothing to learn. Check the target column.")
+
+
+def _refuse_other_results(folder: Path) -> None:
+    """The results of another command are not to be written over."""
+    summary = folder / "summary.json"
+    if summary.is_file() and not (folder / "store.db").exists():
+        kind = io.read_json(summary).get("kind")
+        require(kind == "advise", f"{folder} holds the results of another command ({kind}). Choose another folder.")
+
+
 @contextmanager
 def _folder(out: str | Path | None) -> Iterator[Path]:
     """The folder of the store: the user's, made if need be, or a temporary one."""
@@ -190,6 +209,7 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="equilearn-") as name:
             yield Path(name)
         return
+    _refuse_other_results(Path(out))
     yield io.writable_folder(out)
 
 
@@ -218,7 +238,7 @@ def _about(
             "train": batch_size(task.x_train),
             "test": min(batch_size(task.x_test), plan["training"]["test_inputs"]),
             "input_shape": list(first_leaf(task.x_train).shape[1:]),
-            "metric": "accuracy" if task.kind == "classification" else "relative error",
+            "metric": task.metric,
             "higher_is_better": task.kind == "classification",
         },
         "symmetry": {

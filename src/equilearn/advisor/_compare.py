@@ -42,7 +42,8 @@ class Comparison:
     def interval(self, name: str) -> tuple[float, float]:
         """95 % interval of the mean score."""
         low, high = np.quantile(self.draws[:, self.names.index(name)], (0.025, 0.975))
-        return float(low), float(high)
+        # An accuracy lies between 0 and 1, an error is not negative; normal draws know neither.
+        return max(float(low), 0.0), min(float(high), 1.0) if self.higher_is_better else float(high)
 
     def best(self) -> str:
         """The strategy with the best mean."""

@@ -64,8 +64,9 @@ class Evidence:
 def recommend(evidence: Evidence) -> dict[str, Any]:
     """The recommendation, JSON-ready: strategy, reasons, both deployments, confidence, what would change it.
 
-    The rule: at the largest training size, as seen and transformed apart, take the strategies not
-    shown to be worse than the best, and of those the cheapest in use. Where the data are found
+    The rule: at the largest training size, as seen and transformed apart, take the strategy with the
+    best mean score, or the cheapest in use of those within the margin of it; those not shown to be
+    worse are named beside it, and the confidence says how sure the order is. Where the data are found
     symmetric, inputs will come transformed, and the transformed winner is recommended; where they
     are not, the data themselves say how inputs come, and the winner as seen is; unless another
     strategy costs nothing there and gains on transformed inputs: that insurance is free.
@@ -87,14 +88,15 @@ def recommend(evidence: Evidence) -> dict[str, Any]:
 
 
 def _choose(comparison: Comparison, evidence: Evidence) -> str:
-    """The cheapest in use of those not shown to be worse than the best."""
-    tied = comparison.tied_with_best(evidence.margin)
-    return min(tied, key=lambda name: (_FREE_IN_USE.get(name, 2), *evidence.cost(name)))
+    """The best mean, or the cheapest in use of those within the margin of it."""
+    best = comparison.best()
+    close = [n for n in comparison.names if n == best or comparison.deficit(n, best)[0] < evidence.margin]
+    return min(close, key=lambda name: (_FREE_IN_USE.get(name, 2), *evidence.cost(name)))
 
 
 def _insured(seen: Comparison, moved: Comparison, as_is: str, evidence: Evidence) -> str:
     """The best on transformed inputs of those that lose nothing that matters as seen, if it gains there."""
-    free = [n for n in seen.tied_with_best(evidence.margin) if seen.deficit(n, as_is)[0] < evidence.margin]
+    free = [n for n in seen.names if seen.deficit(n, as_is)[0] < evidence.margin]
     best = min(free, key=lambda name: moved.deficit(name, as_is)[0])
     _, _, most = moved.deficit(best, as_is)
     return best if most < -evidence.margin else as_is
@@ -114,7 +116,8 @@ def _headline(
     if as_is == transformed:
         return (
             f"Use {as_is}: it scores {show(seen.score(as_is))} on inputs as they are in your data and "
-            f"{show(moved.score(as_is))} on {evidence.moved} ones, and nothing tried was shown to be better at either."
+            f"{show(moved.score(as_is))} on {evidence.moved} ones, and nothing tried is better at either by more than "
+            f"{_difference_margin(evidence)}."
         )
     return (
         f"If inputs will come as they are in your data, use {as_is} ({show(seen.score(as_is))}). "

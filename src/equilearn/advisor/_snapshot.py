@@ -30,6 +30,11 @@ def save_task(task: Task, folder: Path) -> None:
     io.save(_flatten(task), folder / _FILE, {"task": about})
 
 
+def forget_task(folder: Path) -> None:
+    """Remove what `save_task` wrote: workers have ended, and a resumed run writes it again."""
+    (folder / _FILE).unlink(missing_ok=True)
+
+
 def load_task(folder: str | Path) -> Task:
     """The task that `save_task` wrote. Kept in memory: a worker runs many trials on the same data."""
     path = Path(folder) / _FILE

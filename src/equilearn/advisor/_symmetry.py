@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from equilearn import actions, groups, reps
 from equilearn._check import InputError
 from equilearn.actions import Data, first_leaf
@@ -43,6 +45,12 @@ def guess_action(group: Group, x: Data) -> actions.Unbound | actions.Action:
         return actions.points(shape[0])
     if len(shape) == 1:
         copies, rest = _copies_of_defining(group, shape[0])
+        side = math.isqrt(shape[0])
+        if rest == 0 and reps.defining(group).dim == 2 and side >= 4 and side**2 == shape[0]:
+            raise InputError(
+                f"Inputs of width {shape[0]} may be {side} x {side} images laid flat or {copies} vectors of the plane. "
+                f"Give images as (N, {side}, {side}), or say --action vectors:{copies}."
+            )
         if rest == 0:
             return actions.vectors(copies * reps.defining(group))
     raise InputError(

@@ -128,7 +128,7 @@ def _fit(
         model,
         train.x_train,
         scaler.down(train.y_train),
-        loss="cross_entropy" if train.kind == "classification" else "mse",
+        loss=train.loss,
         steps=round(config["steps"] * candidate.steps),
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],

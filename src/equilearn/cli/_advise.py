@@ -12,6 +12,7 @@ from equilearn.cli._output import (
     loading_options,
     output_folder,
     print_json,
+    print_note,
     progress_bar,
     show_table,
     whole_numbers,
@@ -39,6 +40,7 @@ def run(
     sizes, strategies = whole_numbers(options.pop("sizes"), "--sizes"), words(options.pop("strategies"))
     task = data.load(source, **loading_options(loading, names["action"]))
     symmetry = symmetry_from_names(group, task, **names)
+    print_note(f"{task}; {symmetry}")
     with output_folder(out, "advise", Path(source).stem, group) as folder, progress_bar("training") as progress:
         advice = advise_task(
             task,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from equilearn._check import InputError, positive_int
+from equilearn._check import InputError, positive_int, require
 from equilearn._version import __version__
 from equilearn.actions import Data, batch_size, map_data
 from equilearn.cli._models import like_model, load_model
@@ -39,6 +39,10 @@ def run(
     start = time.perf_counter()
     positive_int(samples, "--samples")
     positive_int(inputs, "--inputs")
+    require(
+        out is None or not (out / "store.db").exists(),
+        f"{out} holds the results of advise or a study, which an audit would overwrite. Choose another --out.",
+    )
     with nullcontext() if out is None else output_folder(out):
         x, symmetry = audited_data(source, group, names, loading)
         loaded = load_model(model)

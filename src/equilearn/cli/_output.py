@@ -58,6 +58,12 @@ def output_folder(out: Path | None, *default: str) -> Iterator[Path]:
         raise
 
 
+def print_note(text: str) -> None:
+    """A line on stderr about what is being done, beside the results on stdout."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def print_json(value: Any) -> None:
     """JSON, and nothing else, on stdout; NaN and infinity, which JSON lacks, as null."""
     from equilearn.io import as_json

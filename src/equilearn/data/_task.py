@@ -7,13 +7,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from equilearn.actions import Data
+from equilearn.actions import Data, batch_size, first_leaf
 from equilearn.symmetry import Symmetry
 
 Kind = Literal["classification", "regression"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """What is to be learned.
 
@@ -36,6 +36,11 @@ class Task:
     symmetry: Symmetry | None = None
     class_names: tuple[str, ...] = field(default=())
     about: str = ""
+
+    def __repr__(self) -> str:
+        train, test = batch_size(self.x_train), batch_size(self.x_test)
+        shape = tuple(first_leaf(self.x_train).shape[1:])
+        return f"Task({self.name!r}: {self.kind}, {train} training and {test} test inputs of shape {shape})"
 
     @property
     def classes(self) -> int:

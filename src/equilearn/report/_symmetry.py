@@ -71,7 +71,8 @@ def _class(value: object, names: list[str]) -> Cell:
 
 
 def _confusions(pose: Mapping[str, Any], names: list[str]) -> Table | None:
-    found = records(pose.get("confusions"))
+    # What may be chance does not pass for anything.
+    found = [c for c in records(pose.get("confusions")) if (number(c.get("p_value")) or 0.0) < 0.05]
     if not found:
         return None
     by, p = (any(c.get(key) is not None for c in found) for key in ("element", "p_value"))
@@ -188,7 +189,8 @@ def errors(summary: Mapping[str, Any], rows: Rows) -> dict[str, Any] | None:
     if all(e.mean is None for e in overall.values()):
         return None
     table = {name: _by_element(rows, name, size) for name, size in sizes.items()}
-    floor = estimate(r.get("floor") for r in rows.all).mean
+    # The middle one: a model that jumps where rounding decides (a canonical pose) has a floor of its own.
+    floor = _middle([number(r.get("floor")) for r in rows.all])
     shared = number(record(summary.get("symmetry")).get("interpolation_floor"))
     grid = {name: rows.column(name, size, "interpolation_floor").mean or shared for name, size in sizes.items()}
     return {
@@ -243,6 +245,11 @@ def _from_one_seed(rows: Rows, name: str, size: int | None, e: Estimate) -> Esti
 
 def _positive(e: Estimate) -> Estimate:
     return e if e.low is None else Estimate(e.mean, max(e.low, 0.0), e.high, e.n, e.total)
+
+
+def _middle(values: list[float | None]) -> float | None:
+    known = sorted(value for value in values if value is not None)
+    return known[len(known) // 2] if known else None
 
 
 def _verdict(e: Estimate, floor: float | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equilearn._check import positive_int
 from equilearn.actions import sets, vectors
 from equilearn.groups import parse
 from equilearn.reps import defining
@@ -31,6 +32,10 @@ def configs(
     preset: str, seed: int, groups: tuple[str, ...], samples: tuple[int, ...], repeats: int, inputs: int
 ) -> list[Row]:
     """Groups x sample counts x repeats; a sample count of None stands for all elements."""
+    for group in groups:
+        parse(group)
+    for count in (*samples, repeats, inputs):
+        positive_int(count, "Each of samples, repeats and inputs")
     return [
         {"group": group, "samples": count, "inputs": inputs, "seed": seed * 1000 + repeat}
         for group in groups
