@@ -59,11 +59,17 @@ def test_a_symmetry_that_does_not_hurt_is_not_accused():
 
 
 def test_a_strategy_that_costs_nothing_as_seen_and_gains_transformed_is_a_free_insurance():
-    advice = recommend(evidence(rows({"plain": (0.95, 0.30), "exact": (0.951, 0.95)}, tests=5000)))
+    advice = recommend(evidence(rows({"plain": (0.95, 0.30), "exact": (0.9525, 0.95)}, tests=40_000)))
     assert advice["strategy"] == "exact"
     assert advice["if_deployed_as_is"]["strategy"] == "plain"
     assert "falls to" in advice["headline"]
     assert any("insurance" in reason for reason in advice["reasons"])
+
+
+def test_an_insurance_with_a_price_is_left_to_the_user():
+    advice = recommend(evidence(rows({"plain": (0.953, 0.30), "exact": (0.95, 0.95)}, tests=40_000)))
+    assert advice["strategy"] == "plain"
+    assert advice["if_deployed_transformed"]["strategy"] == "exact"
 
 
 def test_a_tie_goes_to_what_is_cheapest_in_use():

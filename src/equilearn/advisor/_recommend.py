@@ -95,8 +95,8 @@ def _choose(comparison: Comparison, evidence: Evidence) -> str:
 
 
 def _insured(seen: Comparison, moved: Comparison, as_is: str, evidence: Evidence) -> str:
-    """The best on transformed inputs of those that lose nothing that matters as seen, if it gains there."""
-    free = [n for n in seen.names if seen.deficit(n, as_is)[0] < evidence.margin]
+    """The best on transformed inputs of those that are not behind as seen, if it gains there."""
+    free = [n for n in seen.names if seen.deficit(n, as_is)[0] <= 0]
     best = min(free, key=lambda name: moved.deficit(name, as_is)[0])
     _, _, most = moved.deficit(best, as_is)
     return best if most < -evidence.margin else as_is
@@ -148,7 +148,7 @@ def _insurance(evidence: Evidence, seen: Comparison, strategy: str) -> str:
     if strategy == "plain" or "plain" not in seen.names:
         return ""
     loss, low, high = seen.deficit(strategy, "plain")
-    if low > 0 or loss >= evidence.margin:
+    if loss > 0:
         return ""
     return (
         f"On inputs as they are {strategy} gains {_difference(evidence, -loss, -high, -low)} on plain: "
