@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -27,8 +28,8 @@ class IndexGroup(Group):
         return ()
 
     @property
-    def order(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def order(self) -> int: ...
 
     def identity(
         self, batch: Shape = (), *, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
@@ -58,8 +59,8 @@ class IndexGroup(Group):
             return torch.zeros(g.shape, dtype=torch.bool, device=g.device)
         return (g >= 0) & (g < self.order)
 
-    def _generator_indices(self) -> list[int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _generator_indices(self) -> list[int]: ...
 
     def generators(self) -> Int[Tensor, " K"]:
         return torch.tensor(self._generator_indices(), dtype=torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -37,7 +38,7 @@ class ExactModule(nn.Module):
         return self
 
 
-class ExpandedWeight(ExactModule):
+class ExpandedWeight(ExactModule, ABC):
     """A module whose large weight is a linear function of few parameters, cached where that is safe.
 
     A subclass has a parameter `weight` and states `_expand(weight)`. `expanded()` is the result.
@@ -54,8 +55,9 @@ class ExpandedWeight(ExactModule):
         super().__init__()
         self._cached: tuple[Tensor, Tensor] | None = None
 
+    @abstractmethod
     def _expand(self, weight: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The large weight, linear in the small one."""
 
     def expanded(self) -> Tensor:
         """The expanded weight, from the cache where it is valid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,31 @@ from equilearn.reps._derivative import lie_matrices_of
 from equilearn.reps._element import element_dtype
 
 
-class Factor(Rep):
+class _Pulled(Rep):
+    """What every representation pulled back along a homomorphism inherits from the one it is made of."""
+
+    rep: Rep
+
+    @abstractmethod
+    def _along(self, rep: Rep) -> Rep:
+        """Another representation, pulled back along the same homomorphism."""
+
+    @property
+    def is_permutation(self) -> bool:
+        return self.rep.is_permutation
+
+    @property
+    def is_orthogonal(self) -> bool:
+        return self.rep.is_orthogonal
+
+    def terms(self) -> tuple[tuple[int, Rep], ...]:
+        terms = self.rep.terms()
+        if terms == ((1, self.rep),):
+            return ((1, self),)
+        return tuple((count, self._along(rep)) for count, rep in terms)
+
+
+class Factor(_Pulled):
     """A representation of one factor of a product; the other factors do nothing."""
 
     group: Product
@@ -36,22 +61,11 @@ class Factor(Rep):
         return (self.index, self.rep)
 
     @property
-    def is_permutation(self) -> bool:
-        return self.rep.is_permutation
-
-    @property
-    def is_orthogonal(self) -> bool:
-        return self.rep.is_orthogonal
-
-    @property
     def dual(self) -> Rep:
         return self if self.is_orthogonal else Factor(self.group, self.index, self.rep.dual)
 
-    def terms(self) -> tuple[tuple[int, Rep], ...]:
-        terms = self.rep.terms()
-        if terms == ((1, self.rep),):
-            return ((1, self),)
-        return tuple((count, Factor(self.group, self.index, rep)) for count, rep in terms)
+    def _along(self, rep: Rep) -> Rep:
+        return Factor(self.group, self.index, rep)
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         return self.rep.matrix(g[self.index]).to(element_dtype(g))
@@ -69,7 +83,7 @@ class Factor(Rep):
         return self.rep.apply(g[self.index], v)
 
 
-class Restricted(Rep):
+class Restricted(_Pulled):
     """A representation seen through a homomorphism into its group."""
 
     def __init__(self, rep: Rep, group: Group, embedding: Callable[[Element], Element]):
@@ -86,19 +100,8 @@ class Restricted(Rep):
     def _key(self) -> tuple[Any, ...]:
         return (self.rep, self.embedding)
 
-    @property
-    def is_permutation(self) -> bool:
-        return self.rep.is_permutation
-
-    @property
-    def is_orthogonal(self) -> bool:
-        return self.rep.is_orthogonal
-
-    def terms(self) -> tuple[tuple[int, Rep], ...]:
-        terms = self.rep.terms()
-        if terms == ((1, self.rep),):
-            return ((1, self),)
-        return tuple((count, Restricted(rep, self.group, self.embedding)) for count, rep in terms)
+    def _along(self, rep: Rep) -> Rep:
+        return Restricted(rep, self.group, self.embedding)
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         return self.rep.matrix(self.embedding(g))
