@@ -63,7 +63,7 @@ def test_a_strategy_that_costs_nothing_as_seen_and_gains_transformed_is_a_free_i
     assert advice["strategy"] == "exact"
     assert advice["if_deployed_as_is"]["strategy"] == "plain"
     assert "falls to" in advice["headline"]
-    assert any("insurance" in reason for reason in advice["reasons"])
+    assert any("on inputs as they are" in reason for reason in advice["reasons"])
 
 
 def test_an_insurance_with_a_price_is_left_to_the_user():
@@ -164,3 +164,10 @@ def test_missing_trials_lower_the_confidence():
 def test_a_strategy_without_rows_at_the_smallest_size_is_no_obstacle():
     table = rows({"exact": (0.8, 0.8)}, size=50) + rows({"plain": (0.97, 0.35), "exact": (0.90, 0.90)})
     assert recommend(evidence(table))["strategy"] == "plain"
+
+
+def test_an_undecided_test_of_the_data_is_not_read_as_a_verdict():
+    undecided = {"symmetric": None, "sentence": "Not decided.", "pose": None}
+    advice = recommend(evidence(rows({"plain": (0.97, 0.35), "exact": (0.90, 0.90)}), undecided))
+    assert any("leaves open" in reason for reason in advice["reasons"])
+    assert not any(reason.startswith("So inputs") for reason in advice["reasons"])

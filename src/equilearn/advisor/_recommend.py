@@ -69,7 +69,7 @@ def recommend(evidence: Evidence) -> dict[str, Any]:
     worse are named beside it, and the confidence says how sure the order is. Where the data are found
     symmetric, inputs will come transformed, and the transformed winner is recommended; where they
     are not, the data themselves say how inputs come, and the winner as seen is; unless another
-    strategy costs nothing there and gains on transformed inputs: that insurance is free.
+    strategy is not behind there and gains on transformed inputs: an insurance without a premium.
     """
     size = evidence.sizes[-1]
     seen, moved = evidence.at(size, "per_sample"), evidence.at(size, "per_sample_transformed")
@@ -79,7 +79,7 @@ def recommend(evidence: Evidence) -> dict[str, Any]:
     return {
         "strategy": strategy,
         "headline": _headline(evidence, seen, moved, as_is, transformed, strategy),
-        "reasons": _reasons(evidence, seen, moved, strategy, symmetric),
+        "reasons": _reasons(evidence, seen, moved, strategy),
         "if_deployed_as_is": _deployment(evidence, seen, as_is, "as they are in your data"),
         "if_deployed_transformed": _deployment(evidence, moved, transformed, evidence.moved),
         "confidence": _confidence(basis, strategy, evidence),
@@ -126,34 +126,35 @@ def _headline(
     )
 
 
-def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str, symmetric: bool) -> list[str]:
+def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> list[str]:
     reasons = []
     found = evidence.data_symmetry
     if found:
         reasons.append(found["sentence"])
         if found.get("pose"):
             reasons.append(found["pose"]["sentence"])
-        reasons.append(
-            f"So inputs are expected {evidence.moved}: the choice rests on the scores there."
-            if symmetric
-            else "So inputs are expected as they are in your data: the choice rests on the scores there."
-        )
-    reasons.append("" if symmetric else _insurance(evidence, seen, strategy))
+        reasons.append(_expected(found, evidence.moved))
+    reasons.append(_as_seen(evidence, seen, strategy))
     reasons.append(_price(evidence, seen, moved, strategy))
     reasons.extend(_harm(evidence, seen, strategy))
     return [reason for reason in reasons if reason]
 
 
-def _insurance(evidence: Evidence, seen: Comparison, strategy: str) -> str:
+def _expected(found: dict[str, Any], moved: str) -> str:
+    """How inputs will come, as far as the data tell."""
+    if found["symmetric"] is None:
+        return "That leaves open how inputs will come: the choice rests on the scores as they are in your data."
+    how = moved if found["symmetric"] else "as they are in your data"
+    return f"So inputs are expected {how}: the choice rests on the scores there."
+
+
+def _as_seen(evidence: Evidence, seen: Comparison, strategy: str) -> str:
     if strategy == "plain" or "plain" not in seen.names:
         return ""
     loss, low, high = seen.deficit(strategy, "plain")
     if loss > 0:
         return ""
-    return (
-        f"On inputs as they are {strategy} gains {_difference(evidence, -loss, -high, -low)} on plain: "
-        f"against {evidence.moved} inputs it is an insurance that costs no more than its price in use."
-    )
+    return f"Against plain, {strategy} gains {_difference(evidence, -loss, -high, -low)} on inputs as they are."
 
 
 def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> str:
