@@ -316,6 +316,17 @@ def test_audit_tells_plain_from_invariant(folder: Path, models: str, capsys: pyt
     assert (folder / "audit/report.html").read_text() == page
 
 
+def test_audit_does_not_write_over_the_results_of_advise(
+    folder: Path, models: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(squares(folder / "squares.npz"))
+    (folder / "advice").mkdir()
+    (folder / "advice/store.db").write_text("rows")
+    assert cli.main(["audit", f"{models}:mean", data, "--group", "C4", "--out", "advice"]) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert sorted(path.name for path in (folder / "advice").iterdir()) == ["store.db"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -189,3 +189,13 @@ def test_contrast_is_aa(place: int) -> None:
             assert _contrast(colours[f"s{index}"], colours[ground]) >= 3.0, index
     shade = tuple((a + b) / 2 for a, b in zip(colours["warm"], colours["paper"], strict=True))
     assert _contrast(colours["ink"], shade) >= 4.5
+
+
+def test_confusions_that_may_be_chance_are_not_listed(advise):
+    advise["data_symmetry"]["pose"]["confusions"].append(
+        {"a": 4, "b": 7, "rate": 0.0123, "element": "eighth turn", "p_value": 0.75}
+    )
+    page = render(advise)
+    visible = page.split('type="application/json"')[0]
+    assert "half turn" in visible
+    assert "eighth turn" not in visible

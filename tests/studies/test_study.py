@@ -178,3 +178,10 @@ def test_the_claims_of_averaging_can_fail():
     rows = [{"group": "S4", "samples": k, "error": 0.3, "reported_error": 0.1, "asymmetry": 0.2} for k in (2, 4, None)]
     claims = studies.get("averaging").claims(rows)
     assert [claim.held for claim in claims] == [False, False, False]
+
+
+@pytest.mark.parametrize("settings", [{"repeats": 0}, {"samples": (0,)}, {"inputs": 0}, {"groups": ("X",)}])
+def test_settings_of_averaging_are_refused_before_a_trial_runs(settings, tmp_path):
+    with pytest.raises(InputError):
+        studies.run_study("averaging", settings=settings, out=tmp_path / "new")
+    assert not (tmp_path / "new" / "store.db").exists()
