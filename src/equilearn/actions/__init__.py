@@ -1,8 +1,10 @@
-"""Actions: what a group does to vectors, images, points, sets, and tuples of those."""
+"""Actions: what a group does to vectors, images, points, sets, graphs, and tuples of those."""
 
 from equilearn.actions._base import Action, Data, Unbound, batch_size, first_leaf, map_data
 from equilearn.actions._factor import FactorAction, factor
 from equilearn.actions._flat import flat_rep
+from equilearn.actions._graph_checks import check_graph
+from equilearn.actions._graphs import EdgeAction, GraphAction, PairAction, edges, graphs, pairs
 from equilearn.actions._images import ImageAction, images
 from equilearn.actions._parse import parse
 from equilearn.actions._points import PointAction, SetAction, points, sets
@@ -12,20 +14,27 @@ __all__ = [
     "Action",
     "CombinedAction",
     "Data",
+    "EdgeAction",
     "FactorAction",
+    "GraphAction",
     "ImageAction",
+    "PairAction",
     "PointAction",
     "SetAction",
     "TrivialAction",
     "Unbound",
     "VectorAction",
     "batch_size",
+    "check_graph",
     "combine",
+    "edges",
     "factor",
     "first_leaf",
     "flat_rep",
+    "graphs",
     "images",
     "map_data",
+    "pairs",
     "parse",
     "points",
     "sets",

@@ -50,6 +50,16 @@ class Action(ABC):
         """Whether the group law holds on data shaped like `x` up to rounding (False: interpolated)."""
         return True
 
+    def permuted_axes(self, index: int, x: Data) -> Any:
+        """The axes of `x` that factor `index` of the group permutes (0 for a group that is no product).
+
+        A tuple of axes for a tensor, empty where that factor permutes nothing there; for a tuple of data a
+        tuple of those. On these axes, and nowhere else, the factor acts by `(p x)[p[i]] = x[i]`.
+        """
+        if isinstance(x, tuple | list):
+            return tuple(self.permuted_axes(index, part) for part in x)
+        return ()
+
     def orbit(self, g: Element, x: Data) -> Data:
         """Every element on every sample: `g` of batch `(G,)` gives data shaped `(G, B, ...)`.
 

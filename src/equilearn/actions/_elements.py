@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError
-from equilearn.groups import Element, Group, Product
+from equilearn.groups import Alternating, Element, Group, Product, Symmetric
 
 
 def paired(group: Group, g: Element, size: int) -> bool:
@@ -46,6 +47,32 @@ def _check_form(group: Group, g: Element) -> None:
         raise InputError(f"Elements of {group} have trailing shape {shape}, got a tensor of shape {tuple(g.shape)}.")
     if not shape and g.is_floating_point():
         raise InputTypeError(f"Elements of {group} are whole-number indices, got dtype {g.dtype}.")
+    if isinstance(group, Symmetric | Alternating):
+        _check_permutations(group, g)
+
+
+def _check_permutations(group: Symmetric | Alternating, p: Tensor) -> None:
+    """Whole numbers, each of `0..n-1` once. O(n) a permutation, which is less than moving data by it."""
+    if p.is_floating_point() or p.is_complex() or p.dtype == torch.bool:
+        raise InputTypeError(
+            f"Elements of {group} are permutations p, where p[i] is the place of i: whole numbers, got {p.dtype}. "
+            "Round to the nearest permutation first, for example by scores.argsort()."
+        )
+    if torch.compiler.is_compiling():
+        return  # traced code cannot look at values
+    places = torch.arange(group.n, device=p.device)
+    inside = p.to(torch.int64).clamp(0, group.n - 1)
+    inverse = torch.zeros_like(inside).scatter_(-1, inside, places.expand_as(inside))
+    wrong = ((inverse.gather(-1, inside) != places) | (inside != p)).any(-1)
+    count = int(wrong.sum())
+    if count:
+        first = p.reshape(-1, group.n)[int(wrong.flatten().to(torch.int8).argmax())].tolist()
+        fault = "negative" if min(first) < 0 else "out of range" if max(first) >= group.n else "repeated"
+        shown = ", ".join(map(str, first[:12])) + (", ..." if group.n > 12 else "")
+        raise InputError(
+            f"Elements of {group} name each of 0..{group.n - 1} once; {count} of {wrong.numel()} do not: the first, "
+            f"[{shown}], has {fault} entries."
+        )
 
 
 def _kind(g: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.actions._base import Action, Data, Unbound, batch_size
@@ -32,6 +33,9 @@ class FactorAction(Action):
 
     def is_exact(self, x: Data) -> bool:
         return self.inner.is_exact(x)
+
+    def permuted_axes(self, index: int, x: Data) -> Any:
+        return self.inner.permuted_axes(0 if index == self.index else -1, x)
 
     def check(self, x: Data) -> None:
         self.inner.check(x)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from equilearn.actions._base import Action
 from equilearn.actions._factor import FactorAction
+from equilearn.actions._graphs import PairAction
 from equilearn.actions._points import PointAction, SetAction
 from equilearn.actions._simple import TrivialAction, VectorAction
 from equilearn.groups import Group, Product, Scaling
@@ -36,6 +37,9 @@ def flat_rep(action: Action, shape: Sequence[int]) -> Rep | None:
         return _copies(math.prod(shape) // action.rep.dim, action.rep)
     if isinstance(action, SetAction):
         return _permuting(action) * trivial(action.group, math.prod(shape[1:]))
+    if isinstance(action, PairAction):
+        nodes = _permuting(action)
+        return nodes * nodes * trivial(action.group, math.prod(shape[2:]))
     if isinstance(action, FactorAction):
         inner = flat_rep(action.inner, shape)
         return None if inner is None else factor(action.group, action.index, inner)
@@ -61,7 +65,7 @@ def _cloud(group: Group, count: int, point: Rep) -> Rep:
     return _copies(count, point) if permuting is None else permuting * point
 
 
-def _permuting(action: SetAction) -> Rep:
+def _permuting(action: SetAction | PairAction) -> Rep:
     group = action.group
     if not isinstance(group, Product):
         return defining(group)

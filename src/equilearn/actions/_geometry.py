@@ -83,7 +83,10 @@ def geometry(group: Group) -> Geometry:
     permuting: list[Permuting] = []
     for index, factor in enumerate(factors):
         part = _single(factor, itemgetter(index) if isinstance(group, Product) else _same)
-        (affine if isinstance(part, Affine) else permuting).append(part)  # type: ignore[arg-type]
+        if isinstance(part, Affine):
+            affine.append(part)
+        else:
+            permuting.append(replace(part, index=index))
     dimensions = {part.dimension for part in affine if part.dimension is not None}
     require(len(dimensions) <= 1, f"The factors of {group} act on spaces of different dimensions {sorted(dimensions)}.")
     require(len(permuting) <= 1, f"Two factors of {group} permute the points, so they do not commute.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from equilearn._check import InputError, InputTypeError, positive_int, require
+from equilearn._check import InputTypeError, positive_int, require
 from equilearn.actions._base import Action, Data, Unbound
 from equilearn.actions._elements import paired
-from equilearn.actions._geometry import Permuting, geometry, permutings
+from equilearn.actions._geometry import geometry
+from equilearn.actions._permuting import Axes, agreed_count, permuted, the_permuting
 from equilearn.groups import Element, Group
 
 
@@ -20,7 +21,7 @@ class PointAction(Action):
         self.vectors = positive_int(vectors, "vectors", 0)
         self.scalars = positive_int(scalars, "scalars", 0)
         self._geometry = geometry(group)
-        self.count = _count(group, self._geometry.permuting, count)
+        self.count = agreed_count(group, self._geometry.permuting, count)
 
     @property
     def name(self) -> str:
@@ -55,7 +56,11 @@ class PointAction(Action):
 
     def permute(self, g: Element, x: Tensor) -> Tensor:
         """The permutation part alone, on axis 1 of data `(B, N, ...)` of any kind."""
-        return x if self._geometry.permuting is None else _permute(self._geometry.permuting, g, x)
+        return x if self._geometry.permuting is None else permuted(self._geometry.permuting, g, x, 1)
+
+    def permuted_axes(self, index: int, x: Data) -> Axes:
+        permuting = self._geometry.permuting
+        return (1,) if permuting is not None and permuting.index == index else ()
 
     def _dimension(self, x: Tensor) -> int:
         found = self._geometry.dimension
@@ -68,7 +73,7 @@ class PointAction(Action):
             return x.clone()
         g = self.group.to(g, device=x.device)
         if self._geometry.permuting is not None:
-            x = _permute(self._geometry.permuting, g, x)
+            x = permuted(self._geometry.permuting, g, x, 1)
         return self._move(g, x, one_each) if self._geometry.affine else x
 
     def _move(self, g: Element, x: Tensor, one_each: bool) -> Tensor:
@@ -94,8 +99,8 @@ class SetAction(Action):
 
     def __init__(self, group: Group, count: int | None = None):
         self.group = group
-        self._permuting = _the_permuting(group, count)
-        self.count = _count(group, self._permuting, count)
+        self._permuting = the_permuting(group, count)
+        self.count = agreed_count(group, self._permuting, count)
         self.index = self._permuting.index
         """Which factor of a product permutes; 0 for any other group."""
 
@@ -110,7 +115,10 @@ class SetAction(Action):
 
     def permute(self, g: Element, x: Tensor) -> Tensor:
         """The same as acting; shared with clouds of points."""
-        return _permute(self._permuting, g, x)
+        return permuted(self._permuting, g, x, 1)
+
+    def permuted_axes(self, index: int, x: Data) -> Axes:
+        return (1,) if index == self.index else ()
 
     def check(self, x: Data) -> None:
         _require_cloud(x, "sets", self.count, least=2)
@@ -120,7 +128,7 @@ class SetAction(Action):
         paired(self.group, g, x.shape[0])
         if x.numel() == 0:
             return x.clone()
-        return _permute(self._permuting, self.group.to(g, device=x.device), x)
+        return permuted(self._permuting, self.group.to(g, device=x.device), x, 1)
 
 
 def points(n: int | None = None, *, vectors: int = 0, scalars: int = 0) -> Unbound:
@@ -177,32 +185,6 @@ def sets(n: int | None = None) -> Unbound:
     return Unbound("sets", lambda group: SetAction(group, n))
 
 
-def _the_permuting(group: Group, count: int | None) -> Permuting:
-    """The one factor of `group` that permutes (`count` things, where that singles it out)."""
-    found = permutings(group)
-    if not found:
-        raise InputError(f"{group} is no group of permutations, so it does not act on sets. Use points() or vectors().")
-    fitting = [part for part in found if part.count == count] if len(found) > 1 and count is not None else found
-    require(
-        len(fitting) == 1,
-        f"{len(found)} factors of {group} permute things, of {', '.join(str(part.count) for part in found)} each. "
-        "Say which one acts, for example actions.factor(0, actions.sets()).",
-    )
-    return fitting[0]
-
-
-def _count(group: Group, permuting: Permuting | None, count: int | None) -> int | None:
-    if count is not None:
-        count = positive_int(count, "n")
-    if permuting is None:
-        return count
-    require(
-        count in (None, permuting.count),
-        f"{group} permutes {permuting.count} points, but the action was asked for {count}. Make the two agree.",
-    )
-    return permuting.count
-
-
 def _require_cloud(x: object, what: str, count: int | None, least: int = 3) -> None:
     if not isinstance(x, Tensor):
         raise InputTypeError(f"{what} act on one tensor, got {type(x).__name__}. For tuples use combine(...).")
@@ -213,11 +195,3 @@ def _require_cloud(x: object, what: str, count: int | None, least: int = 3) -> N
         count is None or x.shape[1] == count,
         f"{what} need {count} points on axis 1, got data of shape {tuple(x.shape)}.",
     )
-
-
-def _permute(permuting: Permuting, g: Element, x: Tensor) -> Tensor:
-    """`(p x)[p[i]] = x[i]`, read through the inverse permutation."""
-    source = torch.argsort(permuting.permutation(g).to(x.device), dim=-1)
-    if source.ndim == 1:
-        return x[:, source]
-    return torch.gather(x, 1, source.reshape(*source.shape, *[1] * (x.ndim - 2)).expand(x.shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.actions._base import Action, Data, Unbound, batch_size, map_data
 from equilearn.actions._elements import paired
+from equilearn.actions._permuting import permutes_naturally
 from equilearn.groups import Element, Group
 from equilearn.reps import Rep
 
@@ -69,6 +70,11 @@ class VectorAction(Action):
             f"{self.name} acts by matrices and needs floating-point data, got {x.dtype}. Convert with x.float().",
         )
 
+    def permuted_axes(self, index: int, x: Data) -> Any:
+        # Of several copies side by side, each is permuted within the axis, not the axis as a whole.
+        natural = x.shape[-1] == self.rep.dim and permutes_naturally(self.rep, index)
+        return (x.ndim - 1,) if natural else ()
+
     def __call__(self, g: Element, x: Data) -> Data:
         self.check(x)
         one_each = paired(self.group, g, x.shape[0])
@@ -118,6 +124,9 @@ class CombinedAction(Action):
 
     def is_exact(self, x: Data) -> bool:
         return all(part.is_exact(piece) for part, piece in zip(self.parts, x, strict=True))
+
+    def permuted_axes(self, index: int, x: Data) -> Any:
+        return tuple(part.permuted_axes(index, piece) for part, piece in zip(self.parts, x, strict=True))
 
     def check(self, x: Data) -> None:
         if not isinstance(x, tuple | list):
