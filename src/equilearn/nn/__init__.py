@@ -4,14 +4,17 @@
   `NormNonlinearity`, `EquivariantMLP`;
 * C_n and D_n, images: `LiftingConv2d`, `GroupConv2d`, `FieldNorm`, `FieldBatchNorm`, `GroupPool`, `Downsample`,
   `GroupCNN`, `TurnedCNN`; `feature_maps` is the action on what lies between them;
-* permutations, sets: `DeepSets`;
-* none: `PlainCNN`, `PlainMLP`.
+* permutations, sets: `DeepSets`; graphs: `GIN`;
+* points in space: `VectorNetwork`;
+* none: `PlainCNN`, `PlainMLP`, `FlatMLP`.
 """
 
 from equilearn.nn._bilinear import AllProducts, TensorProductLayer
 from equilearn.nn._cnn import GroupCNN
 from equilearn.nn._conv import GroupConv2d, LiftingConv2d
 from equilearn.nn._fields import FeatureMapAction, feature_maps
+from equilearn.nn._flat import FlatMLP
+from equilearn.nn._gin import GIN
 from equilearn.nn._linear import EquivariantLinear
 from equilearn.nn._mlp import EquivariantMLP, Squash, hidden_rep
 from equilearn.nn._nonlinear import GatedNonlinearity, NormNonlinearity
@@ -19,6 +22,7 @@ from equilearn.nn._plain import PlainCNN, PlainMLP
 from equilearn.nn._pool import Downsample, FieldBatchNorm, FieldNorm, GroupPool
 from equilearn.nn._sets import DeepSets
 from equilearn.nn._turned import TurnedCNN
+from equilearn.nn._vector_network import VectorNetwork
 
 __all__ = [
     "AllProducts",
@@ -29,6 +33,8 @@ __all__ = [
     "FeatureMapAction",
     "FieldBatchNorm",
     "FieldNorm",
+    "FlatMLP",
+    "GIN",
     "GatedNonlinearity",
     "GroupCNN",
     "GroupConv2d",
@@ -40,6 +46,7 @@ __all__ = [
     "Squash",
     "TensorProductLayer",
     "TurnedCNN",
+    "VectorNetwork",
     "feature_maps",
     "hidden_rep",
 ]

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from equilearn._check import InputTypeError, one_of, positive_int, require
+from equilearn._check import one_of, positive_int, require
+from equilearn.nn._graph_batch import check_mask, cleared, pooled, with_mask
 
 
 class DeepSets(nn.Module):
@@ -24,9 +25,9 @@ class DeepSets(nn.Module):
         pooling: `"mean"` or `"sum"` (counts points) or `"max"` of the points' features.
 
     A set layer is `silu(A x_i + B pool_j x_j)`. The invariant result is an MLP of the pooled
-    features. Sets of different sizes are padded to one length and told apart by `mask`. What the
-    padding holds is never seen: a padded set gives what the set alone gives, and an empty set the
-    pooled value zero. The equivariant result is zero at padding.
+    features. Sets of different sizes are padded to one length and told apart by `mask`, given beside
+    `x` or in one tuple `(x, mask)`. What the padding holds is never seen: a padded set gives what the
+    set alone gives, and an empty set the pooled value zero. The equivariant result is zero at padding.
 
     Raises `InputError` where the shapes of `x` and `mask` do not fit.
 
@@ -71,48 +72,28 @@ class DeepSets(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None = None
+        self,
+        x: Float[Tensor, "B N D"] | tuple[Tensor, Tensor],
+        mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B *N out_features"]:
+        x, mask = with_mask(x, mask, "DeepSets")
         self._check(x, mask)
-        if mask is not None:
-            # Padding may hold anything, NaN too, which would enter the gradients of the weights.
-            x = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
+        x = cleared(x, mask)
         for own, others in zip(self.own, self.others, strict=True):
-            x = nn.functional.silu(own(x) + others(self._pool(x, mask)).unsqueeze(1))
-        pooled = self._pool(x, mask)
+            together = pooled(cleared(x, mask), mask, self.pooling)
+            x = nn.functional.silu(own(x) + others(together).unsqueeze(1))
+        together = pooled(cleared(x, mask), mask, self.pooling)
         if not self.equivariant:
-            return self.head(pooled)
-        y = self.head(torch.cat([x, pooled.unsqueeze(1).expand_as(x)], dim=-1))
-        return y if mask is None else torch.where(mask.unsqueeze(-1), y, torch.zeros_like(y))
-
-    def _pool(self, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B D"]:
-        if x.shape[1] == 0:
-            return x.new_zeros(x.shape[0], x.shape[2])
-        inside = None if mask is None else mask.unsqueeze(-1)
-        if self.pooling == "max":
-            if inside is None:
-                return x.amax(1)
-            best = torch.where(inside, x, torch.full_like(x, -torch.inf)).amax(1)
-            return torch.where(inside.any(1), best, torch.zeros_like(best))
-        total = x.sum(1) if inside is None else torch.where(inside, x, torch.zeros_like(x)).sum(1)
-        if self.pooling == "sum":
-            return total
-        count = x.shape[1] if inside is None else inside.sum(1).clamp_min(1).to(x.dtype)
-        return total / count
+            return self.head(together)
+        return cleared(self.head(torch.cat([x, together.unsqueeze(1).expand_as(x)], dim=-1)), mask)
 
     def _check(self, x: Tensor, mask: Tensor | None) -> None:
         require(
             x.ndim == 3 and x.shape[2] == self.in_features,
             f"DeepSets takes sets (B, N, {self.in_features}), got {tuple(x.shape)}.",
         )
-        if mask is None:
-            return
-        if mask.dtype != torch.bool:
-            raise InputTypeError(f"mask must be of dtype bool, True at points that are there; got {mask.dtype}.")
-        require(
-            mask.shape == x.shape[:2],
-            f"mask must have shape {tuple(x.shape[:2])}, one entry a point, got {tuple(mask.shape)}.",
-        )
+        if mask is not None:
+            check_mask(mask, tuple(x.shape[:2]), "point")
 
     def extra_repr(self) -> str:
         kind = "equivariant" if self.equivariant else "invariant"
