@@ -2,8 +2,12 @@
 
 from equilearn.data._arrays import check_task, from_arrays
 from equilearn.data._builtin import digits, minkowski
+from equilearn.data._charges import simulate_charges
+from equilearn.data._exp import exp_graphs
 from equilearn.data._function import load_function, user_code
+from equilearn.data._graph_tasks import cycles, pattern
 from equilearn.data._load import load, load_inputs
+from equilearn.data._nbody import nbody
 from equilearn.data._split import subsample
 from equilearn.data._task import Kind, Task
 
@@ -11,12 +15,17 @@ __all__ = [
     "Kind",
     "Task",
     "check_task",
+    "cycles",
     "digits",
+    "exp_graphs",
     "from_arrays",
     "load",
     "load_function",
     "load_inputs",
     "minkowski",
+    "nbody",
+    "pattern",
+    "simulate_charges",
     "subsample",
     "user_code",
 ]

@@ -1,0 +1,80 @@
+"""A folder of generated data, so that what takes seconds to make is made once. Never needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equilearn import io
+from equilearn._check import InputError
+
+FOLDER_VARIABLE = "EQUILEARN_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """Where generated data are kept: `$EQUILEARN_CACHE`, else the system's folder for caches.
+
+    Set but empty, the variable turns the cache off (None); so does a system without a home folder.
+    """
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    named = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named) / "equilearn"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "equilearn"
+
+
+def cached(name: str, recipe: Mapping[str, Any], build: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `build()` gives, from the cache where the same recipe has been built before.
+
+    Args:
+        name: of the data; a word for the file's name.
+        recipe: everything that the result depends on, JSON-ready, among it the version of the code that
+            builds. Another recipe is another file.
+        build: makes the tensors. A file that is missing, damaged or of another recipe is made again,
+            and one that cannot be written is not missed.
+    """
+    text = io.canonical_json({"name": name, **recipe})
+    folder = cache_folder()
+    if folder is None:
+        return build()
+    path = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+    if (found := _read(path, text)) is not None:
+        return found
+    tensors = build()
+    with suppress(InputError, OSError):
+        io.save(tensors, path, {"recipe": text, "digest": _digest(tensors)})
+    return tensors
+
+
+def _read(path: Path, recipe: str) -> dict[str, Tensor] | None:
+    try:
+        if not path.is_file():
+            return None
+        tensors, header = io.load_state(path, with_metadata=True)
+        whole = header.get("recipe") == recipe and header.get("digest") == _digest(tensors)
+    except (InputError, OSError):
+        return None
+    return tensors if whole else None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Tells a flipped bit from what was written, which a safetensors header does not."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        found.update(f"{name} {tuple(tensors[name].shape)}".encode())
+        found.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
