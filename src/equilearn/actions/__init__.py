@@ -1,9 +1,10 @@
 """Actions: what a group does to vectors, images, points, sets, graphs, and tuples of those."""
 
-from equilearn.actions._base import Action, Data, Unbound, batch_size, first_leaf, map_data
+from equilearn.actions._base import Action, Axes, Data, Unbound, batch_size, first_leaf, map_data
 from equilearn.actions._factor import FactorAction, factor
 from equilearn.actions._flat import flat_rep
 from equilearn.actions._graph_checks import check_graph
+from equilearn.actions._graph_forms import in_matrices, to_adjacency, to_edges
 from equilearn.actions._graphs import EdgeAction, GraphAction, PairAction, edges, graphs, pairs
 from equilearn.actions._images import ImageAction, images
 from equilearn.actions._parse import parse
@@ -12,6 +13,7 @@ from equilearn.actions._simple import CombinedAction, TrivialAction, VectorActio
 
 __all__ = [
     "Action",
+    "Axes",
     "CombinedAction",
     "Data",
     "EdgeAction",
@@ -33,11 +35,14 @@ __all__ = [
     "flat_rep",
     "graphs",
     "images",
+    "in_matrices",
     "map_data",
     "pairs",
     "parse",
     "points",
     "sets",
+    "to_adjacency",
+    "to_edges",
     "trivial",
     "vectors",
 ]

@@ -13,6 +13,8 @@ from equilearn.groups import Element, Group
 
 Data: TypeAlias = Any  # a Tensor, or a tuple of Data; the batch is the first axis
 
+Axes: TypeAlias = tuple[Any, ...]  # numbers of axes; for a tuple of data a tuple of Axes
+
 
 class Action(ABC):
     """A left action of `group` on batches of data: `act(g, act(h, x)) == act(gh, x)`.
@@ -50,7 +52,7 @@ class Action(ABC):
         """Whether the group law holds on data shaped like `x` up to rounding (False: interpolated)."""
         return True
 
-    def permuted_axes(self, index: int, x: Data) -> Any:
+    def permuted_axes(self, index: int, x: Data) -> Axes:
         """The axes of `x` that factor `index` of the group permutes (0 for a group that is no product).
 
         A tuple of axes for a tensor, empty where that factor permutes nothing there; for a tuple of data a

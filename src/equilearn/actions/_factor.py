@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from equilearn._check import InputError, InputTypeError, positive_int, require
-from equilearn.actions._base import Action, Data, Unbound, batch_size
+from equilearn.actions._base import Action, Axes, Data, Unbound, batch_size
 from equilearn.actions._elements import paired
 from equilearn.groups import Element, Group, Product
 
@@ -34,7 +33,7 @@ class FactorAction(Action):
     def is_exact(self, x: Data) -> bool:
         return self.inner.is_exact(x)
 
-    def permuted_axes(self, index: int, x: Data) -> Any:
+    def permuted_axes(self, index: int, x: Data) -> Axes:
         return self.inner.permuted_axes(0 if index == self.index else -1, x)
 
     def check(self, x: Data) -> None:

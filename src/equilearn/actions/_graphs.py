@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, require
-from equilearn.actions._base import Action, Data, Unbound
+from equilearn.actions._base import Action, Axes, Data, Unbound
 from equilearn.actions._elements import paired
-from equilearn.actions._permuting import Axes, agreed_count, permuted, the_permuting
+from equilearn.actions._permuting import agreed_count, permuted, the_permuting
 from equilearn.actions._points import SetAction
 from equilearn.actions._simple import CombinedAction
 from equilearn.groups import Element, Group

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -12,9 +10,6 @@ from equilearn._check import InputError, positive_int, require
 from equilearn.actions._geometry import Permuting, permutings
 from equilearn.groups import Element, Group, Product
 from equilearn.reps import Rep, factor, permutation
-
-Axes: TypeAlias = "tuple[int, ...] | tuple[Axes, ...]"
-"""The axes of a tensor that are permuted; for a tuple of data a tuple of those."""
 
 
 def the_permuting(group: Group, count: int | None, what: str = "sets") -> Permuting:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from equilearn._check import InputTypeError, positive_int, require
-from equilearn.actions._base import Action, Data, Unbound
+from equilearn.actions._base import Action, Axes, Data, Unbound
 from equilearn.actions._elements import paired
 from equilearn.actions._geometry import geometry
-from equilearn.actions._permuting import Axes, agreed_count, permuted, the_permuting
+from equilearn.actions._permuting import agreed_count, permuted, the_permuting
 from equilearn.groups import Element, Group
 
 

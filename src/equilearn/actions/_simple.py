@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, positive_int, require
-from equilearn.actions._base import Action, Data, Unbound, batch_size, map_data
+from equilearn.actions._base import Action, Axes, Data, Unbound, batch_size, map_data
 from equilearn.actions._elements import paired
 from equilearn.actions._permuting import permutes_naturally
 from equilearn.groups import Element, Group
@@ -70,7 +70,7 @@ class VectorAction(Action):
             f"{self.name} acts by matrices and needs floating-point data, got {x.dtype}. Convert with x.float().",
         )
 
-    def permuted_axes(self, index: int, x: Data) -> Any:
+    def permuted_axes(self, index: int, x: Data) -> Axes:
         # Of several copies side by side, each is permuted within the axis, not the axis as a whole.
         natural = x.shape[-1] == self.rep.dim and permutes_naturally(self.rep, index)
         return (x.ndim - 1,) if natural else ()
@@ -125,7 +125,7 @@ class CombinedAction(Action):
     def is_exact(self, x: Data) -> bool:
         return all(part.is_exact(piece) for part, piece in zip(self.parts, x, strict=True))
 
-    def permuted_axes(self, index: int, x: Data) -> Any:
+    def permuted_axes(self, index: int, x: Data) -> Axes:
         return tuple(part.permuted_axes(index, piece) for part, piece in zip(self.parts, x, strict=True))
 
     def check(self, x: Data) -> None:

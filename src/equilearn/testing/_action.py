@@ -64,7 +64,7 @@ def check_action(
 
 
 def _tolerance(x: Data) -> float:
-    return max(_TOLERANCE.get(leaf.dtype, 0.0) for leaf in _leaves(x))
+    return max(_TOLERANCE.get(leaf.real.dtype if leaf.is_complex() else leaf.dtype, 0.0) for leaf in _leaves(x))
 
 
 def _draw(action: Action, count: int, generator: torch.Generator, device: torch.device) -> Element:
@@ -88,16 +88,22 @@ def _gap(a: Data, b: Data) -> float:
             return float("inf")
         if p.numel() == 0:
             continue
-        p, q = p.to(torch.float64), q.to(torch.float64)
+        p, q = _wide(p), _wide(q)
         scale = max(float(p.abs().max()), float(q.abs().max()), 1e-30)
         gap = float((p - q).abs().max()) / scale
         worst = max(worst, gap if gap == gap else float("inf"))
     return worst
 
 
+def _wide(leaf: Tensor) -> Tensor:
+    """Numbers and masks in double precision, so that they can be subtracted."""
+    return leaf.to(torch.complex128 if leaf.is_complex() else torch.float64)
+
+
 def _root_mean_square(a: Data, b: Data) -> float:
-    top = sum(float((p - q).to(torch.float64).square().sum()) for p, q in zip(_leaves(a), _leaves(b), strict=True))
-    bottom = sum(float(q.to(torch.float64).square().sum()) for q in _leaves(b))
+    pairs = zip(_leaves(a), _leaves(b), strict=True)
+    top = sum(float((_wide(p) - _wide(q)).abs().square().sum()) for p, q in pairs)
+    bottom = sum(float(_wide(q).abs().square().sum()) for q in _leaves(b))
     return (top / bottom) ** 0.5 if bottom > 0 else top**0.5
 
 
