@@ -103,11 +103,14 @@ class GraphBatch:
         b, n, c = self.x.shape[0], self.x.shape[1], messages.shape[-1]
         return messages.new_zeros(b * n, c).index_add(0, self._ends()[0], messages).reshape(b, n, c)
 
-    def degree(self) -> Float[Tensor, "B N 1"]:
-        """Number of messages that each node gets (dense: sum of its row)."""
+    def dense(self) -> Float[Tensor, "B N N *channels"]:
+        """The adjacency; of edges a matrix with one channel that counts them."""
         if self.adjacency is not None:
-            return self.adjacency.sum(2, keepdim=True)
-        return self.scatter(self.x.new_ones(len(self._ends()[0]), 1))
+            return self.adjacency
+        target, source = self._ends()
+        b, n = self.x.shape[:2]
+        places = target * n + source % max(n, 1)
+        return self.x.new_zeros(b * n * n).index_add(0, places, self.x.new_ones(len(places))).reshape(b, n, n, 1)
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         if self.ends is None:
