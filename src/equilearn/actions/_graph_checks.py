@@ -70,7 +70,8 @@ def _check_mask(mask: Tensor, x: Tensor) -> None:
     empty = torch.nonzero(~mask.any(1)).flatten()
     require(
         len(empty) == 0,
-        f"{len(empty)} of {len(x)} graphs {'has' if len(empty) == 1 else 'have'} no real node: their mask is False everywhere (the first: graph "
+        f"{len(empty)} of {len(x)} graphs {'has' if len(empty) == 1 else 'have'} no real node: the mask is False "
+        f"everywhere (the first: graph "
         f"{int(empty[0]) if len(empty) else 0}). Leave them out.",
     )
 

@@ -51,7 +51,7 @@ class PairAction(Action):
         paired(self.group, g, x.shape[0])
         if x.numel() == 0:
             return x.clone()
-        return permuted(self._permuting, self.group.to(g, device=x.device), x, 1, 2)
+        return permuted(self._permuting, self.group.to(g, device=x.device), x, axes=2)
 
 
 class EdgeAction(Action):

@@ -56,7 +56,7 @@ class PointAction(Action):
 
     def permute(self, g: Element, x: Tensor) -> Tensor:
         """The permutation part alone, on axis 1 of data `(B, N, ...)` of any kind."""
-        return x if self._geometry.permuting is None else permuted(self._geometry.permuting, g, x, 1)
+        return x if self._geometry.permuting is None else permuted(self._geometry.permuting, g, x)
 
     def permuted_axes(self, index: int, x: Data) -> Axes:
         permuting = self._geometry.permuting
@@ -73,7 +73,7 @@ class PointAction(Action):
             return x.clone()
         g = self.group.to(g, device=x.device)
         if self._geometry.permuting is not None:
-            x = permuted(self._geometry.permuting, g, x, 1)
+            x = permuted(self._geometry.permuting, g, x)
         return self._move(g, x, one_each) if self._geometry.affine else x
 
     def _move(self, g: Element, x: Tensor, one_each: bool) -> Tensor:
@@ -115,7 +115,7 @@ class SetAction(Action):
 
     def permute(self, g: Element, x: Tensor) -> Tensor:
         """The same as acting; shared with clouds of points."""
-        return permuted(self._permuting, g, x, 1)
+        return permuted(self._permuting, g, x)
 
     def permuted_axes(self, index: int, x: Data) -> Axes:
         return (1,) if index == self.index else ()
@@ -128,7 +128,7 @@ class SetAction(Action):
         paired(self.group, g, x.shape[0])
         if x.numel() == 0:
             return x.clone()
-        return permuted(self._permuting, self.group.to(g, device=x.device), x, 1)
+        return permuted(self._permuting, self.group.to(g, device=x.device), x)
 
 
 def points(n: int | None = None, *, vectors: int = 0, scalars: int = 0) -> Unbound:
