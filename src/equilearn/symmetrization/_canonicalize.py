@@ -132,7 +132,7 @@ class Canonicalize(Strategy):
     def forward_passes(self, symmetry: Symmetry) -> int:
         if not (self.learns and self.training):
             return 1
-        return min(self.mix, pose_count(symmetry, self.limit) * self._extra_turns(symmetry))
+        return min(self.mix, pose_count(symmetry) * self._extra_turns(symmetry))
 
     # --- candidates and their energies ----------------------------------------------------
 

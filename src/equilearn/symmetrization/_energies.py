@@ -24,8 +24,9 @@ from equilearn.groups import (
     Translation,
 )
 from equilearn.symmetrization._moments import angular_moment, radial_mass
+from equilearn.symmetrization._node_parts import nodes_view
 from equilearn.symmetrization._pca import skewness
-from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view, rows_view
+from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view
 from equilearn.symmetry import Symmetry
 
 Energy: TypeAlias = Callable[[Data], Tensor]
@@ -63,7 +64,7 @@ def analytic_energy(symmetry: Symmetry) -> Energy:
 
 def _is_sorted(symmetry: Symmetry, index: int) -> bool:
     """Whether the factor's pose is a sorted order, which leaves nothing to choose."""
-    return isinstance(factors_of(symmetry.group)[index], Symmetric) and rows_view(symmetry.input, index) is not None
+    return isinstance(factors_of(symmetry.group)[index], Symmetric) and nodes_view(symmetry.input, index) is not None
 
 
 def _sum_of(values: list[Tensor], x: Data) -> Tensor:

@@ -67,6 +67,16 @@ def degenerate_blocks(
     return same, ~split.all(-1)
 
 
+def axis_gap(points: Float[Tensor, "B N d"]) -> Float[Tensor, "B"]:
+    """The smallest difference of second moments along the principal axes, as a share of the largest: where
+    it is zero the axes jump. Infinite in one dimension."""
+    values = principal_axes(points.detach())[1]
+    if values.shape[-1] < 2:
+        return torch.full_like(values.sum(-1), math.inf)
+    scale = values[:, 0].abs().clamp_min(torch.finfo(values.dtype).tiny)
+    return (values[:, :-1] - values[:, 1:]).amin(-1) / scale
+
+
 def pca_frame(
     points: Float[Tensor, "B N d"],
     *,

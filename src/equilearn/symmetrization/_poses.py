@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from equilearn._check import InputError, require
-from equilearn.actions import Action, Data, batch_size, first_leaf
+from equilearn.actions import Action, Data, PointAction, batch_size, first_leaf
 from equilearn.groups import (
     SO,
     Element,
@@ -25,39 +25,65 @@ from equilearn.groups import (
     Translation,
 )
 from equilearn.symmetrization._image_poses import image_centre, image_poses, image_scale
-from equilearn.symmetrization._pca import gap_tolerance, pca_frame
-from equilearn.symmetrization._sorting import cyclic_shifts, sort_order, tied_to_previous
-from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view, rows_view
+from equilearn.symmetrization._laplacian import graph_orders
+from equilearn.symmetrization._node_parts import Nodes, ReadNodes, is_graph, nodes_view
+from equilearn.symmetrization._pca import axis_gap, gap_tolerance, pca_frame
+from equilearn.symmetrization._sorting import cyclic_shifts, smallest_row_gap, sort_order, tied_to_previous
+from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view
+from equilearn.symmetrization._weighted import weighted_frame
 
 Ties: TypeAlias = Literal["average", "random"]
 
 
 @dataclass(frozen=True)
 class Poses:
-    """Elements of one factor, batch shape `(B, k)`, all equally good.
+    """Elements of one factor, batch shape `(B, k)`, all equally good unless `weight` says otherwise.
 
     `unique` says for which inputs the set is determined by the input alone; where it is not
     (degenerate axes, ties broken at random) only its law moves with the input. `degenerate` and
-    `tied` say why.
+    `tied` say why. `margins` says how far each input is from where its poses jump, `count` how many
+    orders of its nodes a graph has. `settled`: `unique` has taken ties into account.
     """
 
     g: Element
     unique: Bool[Tensor, "B"]
     degenerate: Bool[Tensor, "B"] | None = None
     tied: Bool[Tensor, "B"] | None = None
+    weight: Float[Tensor, "B k"] | None = None
+    margins: dict[str, Float[Tensor, "B"]] = field(default_factory=dict)
+    count: Float[Tensor, "B"] | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How poses are to be read.
+
+    Args:
+        limit: largest order of a finite group, or number of orders of a graph, whose elements all serve.
+        quantised: sort values up to rounding, since another factor has transformed them.
+        draws: how many orders to draw of a graph that has more than `limit`.
+        invariant: outputs stay as they are, so that poses which write the input alike count once.
+        weighted: weighted poses of clouds in place of principal axes.
+    """
+
+    limit: int
+    quantised: bool = False
+    draws: int = 1
+    invariant: bool = False
+    weighted: bool = False
 
 
 FindPoses: TypeAlias = Callable[[Data, "torch.Generator | None", Ties], Poses]
 
 
-def poses_of(action: Action, index: int, limit: int, quantised: bool = False) -> FindPoses:
+def poses_of(action: Action, index: int, how: Reading) -> FindPoses:
     """How to read the poses of the group's factor `index` from data that `action` moves.
 
     Args:
         action: the action on inputs.
         index: which factor (0 for a group that is no product).
-        limit: largest order of a finite group whose elements all serve as poses.
-        quantised: sort values up to rounding, since another factor has transformed them.
+        how: limits and choices.
 
     Raises:
         InputError: no pose is known; says what is.
@@ -67,16 +93,18 @@ def poses_of(action: Action, index: int, limit: int, quantised: bool = False) ->
     if image is not None and isinstance(group, SO | O | Euclidean | SpecialEuclidean | Translation | Scaling):
         return _image(group, image)
     if isinstance(group, Symmetric):
-        rows = rows_view(action, index)
-        if rows is not None:
-            return _sorting(rows, quantised)
+        nodes = nodes_view(action, index)
+        if nodes is not None and is_graph(action, index):
+            return _graph(nodes, how)
+        if nodes is not None:
+            return _sorting(nodes, how)
     if cloud is not None:
-        found = _cloud(group, cloud)
+        found = _weighted(group, cloud, action, how) if how.weighted else _cloud(group, cloud)
         if found is not None:
             return found
-    if group.order is not None and group.order <= limit:
+    if group.order is not None and group.order <= how.limit:
         return _everything(group)
-    raise InputError(_no_pose(action, group, limit))
+    raise InputError(_no_pose(action, group, how.limit))
 
 
 def _no_pose(action: Action, group: Group, limit: int) -> str:
@@ -84,8 +112,8 @@ def _no_pose(action: Action, group: Group, limit: int) -> str:
     return (
         f"No frame is known for {group} acting on {action.name}.{finite} Known: O(n), SO(n), E(n), SE(n), "
         "translations, scalings and Lorentz(1, q) on points or on vectors that hold the defining representation; "
-        "SO(2), O(2), E(2), SE(2), translations and scalings on images; Symmetric(n) on sets, points and permutation "
-        "representations; any small finite group; products of those. "
+        "SO(2), O(2), E(2), SE(2), translations and scalings on images; Symmetric(n) on sets, graphs, points and "
+        "permutation representations; any small finite group; products of those. "
         + ("Use strategy 'average', or " if group.is_compact else "Use an exact network (equilearn.nn), or ")
         + "give a frame of your own: Frames(frame=function)."
     )
@@ -103,20 +131,49 @@ def _everything(group: Group) -> FindPoses:
     return find
 
 
-def _sorting(view: View, quantised: bool) -> FindPoses:
+def _sorting(view: ReadNodes, how: Reading) -> FindPoses:
     def find(x: Data, generator: torch.Generator | None, ties: Ties) -> Poses:
-        rows = view(x)
-        if quantised and rows.is_floating_point():
-            # Coordinates that agree in exact arithmetic differ by rounding after a rotation; compare
-            # them on a grid as fine as the rotation is known.
-            scale = rows.abs().amax((-1, -2), keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-            rows = (rows.to(torch.float64) / (scale * gap_tolerance(rows.dtype))).round()
-        order = sort_order(rows, generator)
-        equal = tied_to_previous(rows, order)
+        nodes = view(x)
+        rows, kept = _comparable(nodes, first_leaf(x), how), nodes.real
+        keyed = torch.cat(((~kept).unsqueeze(-1).to(rows.dtype), torch.where(kept.unsqueeze(-1), rows, 0)), -1)
+        order = sort_order(keyed, generator)
+        # Padding holds nothing, so that its places cannot be confused.
+        equal = tied_to_previous(keyed, order) & kept.gather(-1, order)
         tied = equal.any(-1)
         turned = cyclic_shifts(order, equal) if ties == "average" else None
         unique = ~tied if turned is None else torch.ones_like(tied)
-        return Poses(order.unsqueeze(-2) if turned is None else turned, unique, tied=tied)
+        margins = {"row gap": smallest_row_gap(keyed, order, equal, kept)}
+        return Poses(order.unsqueeze(-2) if turned is None else turned, unique, tied=tied, margins=margins)
+
+    return find
+
+
+def _comparable(nodes: Nodes, leaf: Tensor, how: Reading) -> Float[Tensor, "B n C"]:
+    """Coordinates that agree in exact arithmetic differ by rounding after a rotation; compare them on a
+    grid as fine as the rotation is known."""
+    rows = nodes.rows
+    if not (how.quantised and leaf.is_floating_point() and rows.numel()):
+        return rows
+    scale = rows.abs().amax((-1, -2), keepdim=True).clamp_min(torch.finfo(leaf.dtype).tiny)
+    return (rows / (scale * gap_tolerance(leaf.dtype))).round()
+
+
+def _graph(view: ReadNodes, how: Reading) -> FindPoses:
+    def find(x: Data, generator: torch.Generator | None, ties: Ties) -> Poses:
+        nodes = view(x)
+        nodes = Nodes(_comparable(nodes, first_leaf(x), how), nodes.pairs, nodes.real)
+        limit = how.limit if ties == "average" or how.invariant else 1
+        found = graph_orders(nodes, limit=limit, draws=how.draws, invariant=how.invariant, generator=generator)
+        orders = found.orders
+        return Poses(
+            orders.order,
+            orders.complete,
+            tied=found.tied,
+            weight=orders.weight,
+            margins=found.margins,
+            count=orders.count,
+            settled=True,
+        )
 
     return find
 
@@ -140,7 +197,11 @@ def _cloud(group: Group, view: View) -> FindPoses | None:
 
 def _axes(points: Float[Tensor, "B N d"], proper: bool, generator: torch.Generator | None) -> Poses:
     g, degenerate = pca_frame(points, proper=proper, generator=generator)
-    return Poses(g, ~degenerate, degenerate=degenerate)
+    return Poses(g, ~degenerate, degenerate=degenerate, margins=_axis_gap(points))
+
+
+def _axis_gap(points: Float[Tensor, "B N d"]) -> dict[str, Float[Tensor, "B"]]:
+    return {"eigenvalue gap": axis_gap(points)}
 
 
 def _centroid(points: Float[Tensor, "B N d"]) -> Float[Tensor, "B 1 d"]:
@@ -158,7 +219,8 @@ def _centred_axes(
         generator=generator,
         tolerance=gap_tolerance(points.dtype),
     )
-    return Poses(group.from_parts(g, centre.expand(*g.shape[:-1])), ~degenerate, degenerate=degenerate)
+    placed = group.from_parts(g, centre.expand(*g.shape[:-1]))
+    return Poses(placed, ~degenerate, degenerate=degenerate, margins=_axis_gap(points - centre))
 
 
 def _centre(group: Translation, points: Float[Tensor, "B N d"]) -> Poses:
@@ -200,7 +262,30 @@ def _rest_frame(vectors: Float[Tensor, "B N d"], generator: torch.Generator | No
     axes, degenerate = pca_frame(rested, proper=True, generator=generator, tolerance=gap_tolerance(vectors.dtype))
     turned = torch.nn.functional.pad(axes, (1, 0, 1, 0))
     turned[..., 0, 0] = 1
-    return Poses(boost.unsqueeze(1) @ turned, ~degenerate, degenerate=degenerate)
+    return Poses(boost.unsqueeze(1) @ turned, ~degenerate, degenerate=degenerate, margins=_axis_gap(rested))
+
+
+def _weighted(group: Group, view: View, action: Action, how: Reading) -> FindPoses | None:
+    """Weighted poses of O(d), SO(d), about the centroid for E(d), SE(d)."""
+    if not isinstance(group, SO | O | Euclidean | SpecialEuclidean):
+        return None
+    affine = isinstance(group, Euclidean | SpecialEuclidean)
+    proper = isinstance(group, SO | SpecialEuclidean)
+    # Where only positions are seen, turns that fix them all change nothing that is invariant.
+    alone = how.invariant and isinstance(action, PointAction) and action.vectors == 0
+
+    def find(x: Data, generator: torch.Generator | None, ties: Ties) -> Poses:
+        points = view(x)
+        centre = _centroid(points) if affine else None
+        centred = points if centre is None else points - centre
+        tolerance = gap_tolerance(points.dtype)
+        g, weight, degenerate = weighted_frame(centred, proper=proper, generator=generator, tolerance=tolerance)
+        unique = torch.ones_like(degenerate) if alone else ~degenerate
+        if centre is not None:
+            g = group.from_parts(g, centre.expand(*g.shape[:-1]))  # type: ignore[attr-defined]
+        return Poses(g, unique, degenerate=degenerate, weight=weight)
+
+    return find
 
 
 # --- images -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from equilearn.symmetrization._base import generator_device
@@ -62,3 +62,19 @@ def cyclic_shifts(order: Int[Tensor, "*batch n"], tied: Bool[Tensor, "*batch n"]
     shift = torch.arange(count, device=order.device)[:, None]
     source = start.unsqueeze(-2) + (position.unsqueeze(-2) - start.unsqueeze(-2) + shift) % length.unsqueeze(-2)
     return torch.gather(order.unsqueeze(-2).expand(*order.shape[:-1], count, n), -1, source)
+
+
+def smallest_row_gap(
+    rows: Num[Tensor, "B n C"], order: Int[Tensor, "B n"], tied: Bool[Tensor, "B n"], kept: Bool[Tensor, "B n"]
+) -> Float[Tensor, "B"]:
+    """The smallest step, in the first column that differs, between neighbours of the sorted order, as a
+    share of the largest entry: how far the rows are from changing places. Infinite for a single row."""
+    ordered = torch.gather(rows.to(torch.float64), -2, order.unsqueeze(-1).expand(rows.shape))
+    if rows.shape[-2] < 2 or rows.shape[-1] == 0:
+        return torch.full(rows.shape[:1], math.inf, dtype=torch.float64, device=rows.device)
+    steps = (ordered[..., 1:, :] - ordered[..., :-1, :]).abs()
+    first = (steps > 0).to(torch.int8).argmax(-1, keepdim=True)
+    step = steps.gather(-1, first).squeeze(-1)
+    scale = ordered.abs().amax((-1, -2)).clamp_min(torch.finfo(torch.float64).tiny)
+    meant = kept.gather(-1, order)[..., 1:] & ~tied[..., 1:]
+    return torch.where(meant, step, math.inf).amin(-1) / scale
