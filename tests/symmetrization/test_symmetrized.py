@@ -38,8 +38,8 @@ def test_unknown_names_list_the_near_ones():
         symmetrize(nn.Flatten(), TURNS, "averge")
 
 
-def test_the_learned_distribution_says_what_there_is():
-    with pytest.raises(InputError, match=r"'learned'.* not available.* Available: average, frames, canonicalize"):
+def test_the_learned_distribution_asks_for_an_example():
+    with pytest.raises(InputError, match=r"example=x\), or a network of your own: Learned\(net"):
         symmetrize(nn.Flatten(), TURNS, "learned")
 
 

@@ -6,9 +6,12 @@ from equilearn.symmetrization._canonicalize import Canonicalize
 from equilearn.symmetrization._energies import ConvEnergy, MLPEnergy, small_energy
 from equilearn.symmetrization._frames import Frames
 from equilearn.symmetrization._gram_schmidt import gram_schmidt
+from equilearn.symmetrization._learned import Learned
+from equilearn.symmetrization._soft_sort import soft_permutation
+from equilearn.symmetrization._straight_through import straight_through
 from equilearn.symmetrization._symmetrized import Symmetrized, symmetrize
 
-for _build in (Average, Frames, Canonicalize):
+for _build in (Average, Frames, Canonicalize, Learned):
     register_strategy(_build.name, _build)
 
 __all__ = [
@@ -17,12 +20,15 @@ __all__ = [
     "ConvEnergy",
     "Elements",
     "Frames",
+    "Learned",
     "MLPEnergy",
     "Strategy",
     "Symmetrized",
     "gram_schmidt",
     "register_strategy",
     "small_energy",
+    "soft_permutation",
+    "straight_through",
     "strategies",
     "symmetrize",
 ]

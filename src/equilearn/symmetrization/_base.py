@@ -31,6 +31,10 @@ class Elements:
         aux: whatever else the strategy knows, such as `degenerate` (which inputs have no unique
             frame), `energy` or an `entropy` to add to the loss. Never used by the forward pass.
         shared: whether all inputs have the same elements, which makes moving them cheaper.
+        soft: for a factor of the group (by its number, 0 for a group that is no product) that permutes:
+            the soft permutations `(B, k, n, n)` through which its gradient flows.
+        block: how many consecutive samples were drawn together, such as the two of an antithetic
+            pair. Blocks are independent of each other.
     """
 
     g: Element
@@ -38,6 +42,8 @@ class Elements:
     exact: bool = False
     aux: dict[str, Any] = field(default_factory=dict)
     shared: bool = False
+    soft: dict[int, Tensor] | None = None
+    block: int = 1
 
     @property
     def count(self) -> int:
@@ -89,6 +95,18 @@ class Strategy(nn.Module, ABC):
     def forward_passes(self, symmetry: Symmetry) -> int:
         """Evaluations of the model per input, as the strategy stands (training or evaluation)."""
 
+    def prepare(self, symmetry: Symmetry, example: Data | None = None) -> Strategy:
+        """The strategy ready for this symmetry, and for data like the example where one is given.
+
+        `symmetrize` calls it once. A strategy that builds a network for the data gives back a copy
+        that has one; the others give back themselves.
+        """
+        return self
+
+    def penalty(self, symmetry: Symmetry, x: Data, elements: Elements) -> Float[Tensor, ""]:
+        """What to add to the loss for these elements of `x`, weighted; zero for most strategies."""
+        return elements.weight.new_zeros(())
+
     def forward(
         self, symmetry: Symmetry, x: Data, k: Samples = None, generator: torch.Generator | None = None
     ) -> Elements:
@@ -106,7 +124,6 @@ class Strategy(nn.Module, ABC):
 
 _STRATEGIES: dict[str, Callable[..., Strategy]] = {}
 _ALIASES = {"canonical": "canonicalize", "canonicalise": "canonicalize", "frame": "frames"}
-_RESERVED = {"learned": "the learned distribution (Kim et al. 2023)"}
 
 
 def register_strategy(name: str, build: Callable[..., Strategy]) -> None:
@@ -123,7 +140,7 @@ def register_strategy(name: str, build: Callable[..., Strategy]) -> None:
         >>> from equilearn.symmetrization import Average, register_strategy, strategies
         >>> register_strategy("average", Average)
         >>> strategies()
-        ('average', 'frames', 'canonicalize')
+        ('average', 'frames', 'canonicalize', 'learned')
     """
     if not callable(build):
         raise InputTypeError(f"A strategy is registered with a class or function that builds it, got {build!r}.")
@@ -134,8 +151,8 @@ def strategies() -> tuple[str, ...]:
     """Names that `symmetrize` knows, in the order of registration.
 
     Example:
-        >>> strategies()[:3]
-        ('average', 'frames', 'canonicalize')
+        >>> strategies()[:4]
+        ('average', 'frames', 'canonicalize', 'learned')
     """
     return tuple(_STRATEGIES)
 
@@ -152,11 +169,6 @@ def make_strategy(strategy: str | Strategy, **options: Any) -> Strategy:
     if not isinstance(strategy, str):
         raise InputTypeError(f"strategy must be a name or a Strategy, got {type(strategy).__name__}.")
     name = _ALIASES.get(strategy.lower(), strategy.lower())
-    if name in _RESERVED and name not in _STRATEGIES:
-        raise InputError(
-            f"The strategy {name!r}, {_RESERVED[name]}, is not available in this version. "
-            f"Available: {', '.join(strategies())}."
-        )
     build = _STRATEGIES[one_of(name, _STRATEGIES, "strategy")]
     try:
         return build(**options)

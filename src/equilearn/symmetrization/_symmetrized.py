@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
 from equilearn.actions import Data, batch_size, map_data
 from equilearn.symmetrization._base import Elements, Samples, Strategy, make_strategy
+from equilearn.symmetrization._carry import carry
 from equilearn.symmetrization._moving import copies, move_copies, repeat
 from equilearn.symmetry import Symmetry
 
@@ -69,6 +71,22 @@ class Symmetrized(nn.Module):
             extras.append(elements)
         return (y, *extras) if extras else y
 
+    def forward_with_penalty(
+        self, x: Data, *, k: Samples = None, generator: torch.Generator | None = None
+    ) -> tuple[Any, Float[Tensor, ""]]:
+        """The output, and what the strategy adds to the loss: a learned distribution its weighted
+        entropy and prior, the others zero. `training.fit` calls this where a model has it.
+
+        Args:
+            x: inputs, batch first.
+            k: elements per input; default the strategy's own.
+            generator: where randomness comes from.
+        """
+        self.symmetry.input.check(x)
+        elements = self.strategy.sample(self.symmetry, x, k, generator)
+        y = map_data(lambda t: _weighted_sum(elements.weight, t), self.evaluate(x, elements))
+        return y, self.strategy.penalty(self.symmetry, x, elements)
+
     def evaluate(self, x: Data, elements: Elements) -> Data:
         """`g f(g^-1 x)` for each of the given elements, shape `(B, k, ...)`; one call of the model."""
         size, count = batch_size(x), elements.count
@@ -76,9 +94,11 @@ class Symmetrized(nn.Module):
             seen = repeat(x, count)
         else:
             seen = copies(self.symmetry.input, self.symmetry.group.inverse(elements.g), x, shared=elements.shared)
+            seen = carry(self.symmetry.input, elements, seen, inverse=True)
         y = self.model(seen)
         if not self.symmetry.output.is_trivial:
             y = move_copies(self.symmetry.output, elements.g, y, shared=elements.shared)
+            y = carry(self.symmetry.output, elements, y, inverse=False)
         return map_data(lambda t: t.reshape(size, count, *t.shape[1:]), y)
 
     def is_exact(self, x: Data | None = None) -> bool:
@@ -95,7 +115,12 @@ class Symmetrized(nn.Module):
 
 
 def symmetrize(
-    model: Callable[..., Any], symmetry: Symmetry, strategy: str | Strategy = "average", **options: Any
+    model: Callable[..., Any],
+    symmetry: Symmetry,
+    strategy: str | Strategy = "average",
+    *,
+    example: Data | None = None,
+    **options: Any,
 ) -> Symmetrized:
     """Give any model a symmetry, without touching the model.
 
@@ -103,7 +128,10 @@ def symmetrize(
         model: any module or callable on a tensor (or tuple of tensors), batch first.
         symmetry: the group, its action on inputs and on outputs.
         strategy: `"average"` (over all elements or random ones), `"frames"` (over the few poses
-            computed from the input), `"canonicalize"` (one pose), or a `Strategy` object.
+            computed from the input), `"canonicalize"` (one pose), `"learned"` (poses drawn from a
+            small network's distribution), or a `Strategy` object.
+        example: a few inputs, from which `"learned"` sees how wide a network it needs, and with which
+            it checks a network of yours. The other strategies need none.
         **options: for the strategy's constructor, where a name is given.
 
     Returns:
@@ -136,7 +164,9 @@ def symmetrize(
         raise InputTypeError(f"symmetry must be a Symmetry(group, input, output), got {type(symmetry).__name__}.")
     made = make_strategy(strategy, **options)
     made.check(symmetry)
-    return Symmetrized(model, symmetry, made)
+    if example is not None:
+        symmetry.input.check(example)
+    return Symmetrized(model, symmetry, made.prepare(symmetry, example))
 
 
 # --- reductions over samples ------------------------------------------------------------------
@@ -155,16 +185,30 @@ def _weighted_sum(weight: Tensor, t: Tensor) -> Tensor:
 
 
 def _standard_error(elements: Elements, t: Tensor) -> Tensor:
-    """Standard error of the weighted mean, samples taken as independent: with weights `w` summing to
-    one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`."""
+    """Standard error of the weighted mean, blocks of samples taken as independent: with weights `w` of the
+    blocks summing to one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`."""
     if elements.exact:
         return torch.zeros_like(t[:, 0])
-    require(
-        elements.count > 1,
-        "A standard error needs at least two samples per input, got k=1. Call the model with k=2 or more.",
-    )
+    _require_blocks(elements)
     w = _aligned(elements.weight.detach(), t)
+    if elements.block > 1:
+        weighted = (w * t).unflatten(1, (-1, elements.block)).sum(2)
+        w = w.unflatten(1, (-1, elements.block)).sum(2)
+        t = weighted / w
     mean = (w * t).sum(1, keepdim=True)
     w2 = w.square()
     spread = (w2 * (t - mean).abs().square()).sum(1)
     return (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
+
+
+def _require_blocks(elements: Elements) -> None:
+    k, block = elements.count, elements.block
+    require(
+        k > 1,
+        f"A standard error needs at least two samples per input, got k={k}. Call the model with k=2 or more.",
+    )
+    require(
+        k > block,
+        f"A standard error needs at least two independent draws per input, but these {k} samples were drawn together "
+        f"(antithetic). Call the model with k={2 * block} or more, or give the strategy antithetic=False.",
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from equilearn._check import InputError
@@ -71,6 +72,45 @@ def rows_view(action: Action, index: int) -> View | None:
         blocks = None if wanted is None else _blocks(action.rep, wanted)
         return None if blocks is None else lambda x: blocks(x).transpose(-1, -2)
     return _of_first_part(action, lambda part: rows_view(part, index))
+
+
+def permuted_leaves(action: Action, index: int, x: Data) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Every tensor in `x`, with the axes of it that factor `index` of the group permutes."""
+    yield from _with_axes(x, action.permuted_axes(index, x))
+
+
+def _with_axes(x: Data, axes: Any) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    if isinstance(x, tuple | list):
+        for part, own in zip(x, axes, strict=True):
+            yield from _with_axes(part, own)
+    else:
+        yield x, axes
+
+
+def mask_of(action: Action, index: int, x: Data) -> Bool[Tensor, "B n"] | None:
+    """Which entries are there, of those that factor `index` permutes: the first bool tensor `(B, n)` beside
+    other data that it permutes. None where there is none: all are there."""
+    if not isinstance(x, tuple | list):
+        return None
+    for leaf, axes in permuted_leaves(action, index, x):
+        if leaf.dtype == torch.bool and leaf.ndim == 2 and tuple(axes) == (1,):
+            return leaf
+    return None
+
+
+def cloud_mask(action: Action, x: Data, count: int) -> Bool[Tensor, "B N"] | None:
+    """Which of `count` points are there: the mask that moves with them where they are permuted, else the
+    first bool tensor `(B, count)` in the data."""
+    if not isinstance(x, tuple | list):
+        return None
+    for index in range(len(factors_of(action.group))):
+        mask = mask_of(action, index, x)
+        if mask is not None and mask.shape[1] == count:
+            return mask
+    for leaf, _ in permuted_leaves(action, 0, x):
+        if leaf.dtype == torch.bool and leaf.ndim == 2 and leaf.shape[1] == count:
+            return leaf
+    return None
 
 
 def is_pointwise(action: Action) -> bool:
