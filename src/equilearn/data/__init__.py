@@ -8,17 +8,20 @@ from equilearn.data._function import load_function, user_code
 from equilearn.data._graph_tasks import cycles, pattern
 from equilearn.data._load import load, load_inputs
 from equilearn.data._nbody import nbody
+from equilearn.data._small_graphs import automorphism_graphs, graph8c, wl_equal_pairs
 from equilearn.data._split import subsample
 from equilearn.data._task import Kind, Task
 
 __all__ = [
     "Kind",
     "Task",
+    "automorphism_graphs",
     "check_task",
     "cycles",
     "digits",
     "exp_graphs",
     "from_arrays",
+    "graph8c",
     "load",
     "load_function",
     "load_inputs",
@@ -28,4 +31,5 @@ __all__ = [
     "simulate_charges",
     "subsample",
     "user_code",
+    "wl_equal_pairs",
 ]

@@ -76,5 +76,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         found.update(f"{name} {tuple(tensors[name].shape)}".encode())
-        found.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        found.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from equilearn._check import positive_int, require
@@ -30,7 +30,7 @@ def random_orders(mask: Bool[Tensor, "B n"], generator: torch.Generator) -> Int[
     return torch.where(mask, keys, torch.inf).argsort(dim=1, stable=True)
 
 
-def reordered(adjacency: Float[Tensor, "B n n"], order: Int[Tensor, "B n"]) -> Float[Tensor, "B n n"]:
+def reordered(adjacency: Shaped[Tensor, "B n n"], order: Int[Tensor, "B n"]) -> Shaped[Tensor, "B n n"]:
     """The adjacency matrices with node `order[i]` at place `i`."""
     n = order.shape[1]
     rows = adjacency.gather(1, order[:, :, None].expand(-1, -1, n))

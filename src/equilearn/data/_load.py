@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,31 @@ from equilearn.actions import Data
 from equilearn.data._arrays import from_arrays, inputs_from
 from equilearn.data._builtin import digits, minkowski
 from equilearn.data._csv import read_csv
+from equilearn.data._exp import exp_graphs
 from equilearn.data._function import is_function, task_from_function
+from equilearn.data._graph_tasks import cycles, pattern
 from equilearn.data._idx import is_idx, read_idx_task
+from equilearn.data._nbody import PUBLISHED_SEED, nbody
 from equilearn.data._npz import read_npz
 from equilearn.data._task import Task
 from equilearn.io import existing_file
 from equilearn.symmetry import Symmetry
 
-BUILT_IN = {"digits": digits, "minkowski": minkowski}
+
+def _published_nbody(seed: int = 0) -> Task:
+    """The published particles for seed 0, as everything else starts from; other seeds give other particles."""
+    return nbody(seed=PUBLISHED_SEED + seed)
+
+
+BUILT_IN: dict[str, Callable[..., Task]] = {
+    "cycles": cycles,
+    "digits": digits,
+    "exp": exp_graphs,
+    "minkowski": minkowski,
+    "nbody": _published_nbody,
+    "pattern": pattern,
+}
+"""By name, in the sizes that their functions have by default."""
 
 MAX_BYTES = 2**33
 """What a file may unpack to unless `max_bytes` says otherwise: 8 GiB."""
@@ -47,7 +65,7 @@ def load(
     Args:
         source: one of
 
-            * `"digits"` or `"minkowski"`, built in;
+            * `"digits"`, `"minkowski"`, `"nbody"`, `"cycles"`, `"exp"` or `"pattern"`, built in;
             * an `.npz` file with `x`, `y` and perhaps `x_test`, `y_test` (never unpickled);
             * a `.csv` or `.tsv` file with a header line and a `target`;
             * an IDX file of images with its labels beside it, gzipped or not, or their folder;

@@ -112,9 +112,7 @@ def wl_equal_pairs(
     require(len(shape) == 3 and shape[1] == shape[2], f"adjacency must be (B, n, n), got {shape}.")
     batch, n = shape[:2]
     for part, name in ((mask, "mask"), (x, "x")):
-        require(
-            part is None or tuple(part.shape[:2]) == (batch, n), f"{name} does not fit adjacency of shape {shape}."
-        )
+        require(part is None or tuple(part.shape[:2]) == (batch, n), f"{name} does not fit adjacency of shape {shape}.")
     if batch == 0 or n == 0:
         return torch.zeros(0, 2, dtype=torch.int64)
     links = (adjacency != 0).cpu().numpy()

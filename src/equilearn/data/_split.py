@@ -62,7 +62,8 @@ def take(x: Data, index: Tensor) -> Data:
 def subsample(task: Task, size: int, seed: int = 0) -> Task:
     """The task with `size` of its training samples; the test split stays.
 
-    Classes keep their shares, and each has at least one sample. One seed gives one subset.
+    Classes keep their shares, and each has at least one sample; where each node has a label, samples are drawn
+    at random. One seed gives one subset.
 
     Args:
         task: any task.
@@ -83,7 +84,7 @@ def subsample(task: Task, size: int, seed: int = 0) -> Task:
     """
     available, size = batch_size(task.x_train), positive_int(size, "size")
     require(size <= available, f"{size} training samples were asked for, but {task.name!r} has {available}.")
-    stratified = task.kind == "classification"
+    stratified = task.kind == "classification" and not task.node_labels
     if stratified:
         present = len(task.y_train.unique())
         require(

@@ -20,7 +20,8 @@ class Task:
     Args:
         name: for reports and file names.
         x_train, y_train, x_test, y_test: batch first. Labels of a classification are int64 in
-            `0..classes-1`, shape `(B,)`; targets of a regression are floating, `(B, ...)`.
+            `0..classes-1`, shape `(B,)`, or `(B, n)` for a label a node, with -1 where there is none (padding);
+            targets of a regression are floating, `(B, ...)`.
         kind: `"classification"` (cross-entropy, accuracy) or `"regression"` (MSE, relative error).
         symmetry: the suspected symmetry, or None while it is not known.
         class_names: names of the classes, in the order of the labels.
@@ -48,6 +49,11 @@ class Task:
         if self.kind != "classification":
             return 0
         return max(len(self.class_names), int(max(self.y_train.max(), self.y_test.max())) + 1)
+
+    @property
+    def node_labels(self) -> bool:
+        """Whether each node (or point) of an input has a label of its own: labels `(B, n)`."""
+        return self.kind == "classification" and self.y_train.ndim > 1
 
     @property
     def loss(self) -> Literal["cross_entropy", "mse"]:

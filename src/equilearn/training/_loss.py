@@ -6,13 +6,33 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from equilearn._check import InputError, InputTypeError, one_of, require
 
 Loss: TypeAlias = Callable[[Any, Tensor], Tensor]
 
-_NAMED: dict[str, Loss] = {"cross_entropy": nn.functional.cross_entropy, "mse": nn.functional.mse_loss}
+NO_LABEL = -1
+"""The label of what has none, such as padded nodes: counts in no loss and no score."""
+
+
+def cross_entropy(output: Float[Tensor, "B *nodes classes"], labels: Int[Tensor, "B *nodes"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy over samples, or over all labelled nodes of all samples.
+
+    Labels `(B,)` are all taken; among labels `(B, n)` those of -1 are left out. Without any label the loss is 0.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 3, 2), torch.tensor([[0, 1, -1]]))
+        tensor(0.6931)
+    """
+    if labels.ndim == 1:
+        return nn.functional.cross_entropy(output, labels)
+    total = nn.functional.cross_entropy(output.movedim(-1, 1), labels, ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp_min(1)
+
+
+_NAMED: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": nn.functional.mse_loss}
 
 
 def resolve_loss(loss: str | Loss) -> Loss:
@@ -44,19 +64,22 @@ def check_fit(loss: str | Loss, output: Any, y: Tensor, y_batch: Tensor, what: s
             "must be equal. Reshape the targets (for example y[:, None]) or the output.",
         )
         return
-    if y.dtype != torch.int64 or y.ndim != 1:
+    if y.dtype != torch.int64 or y.ndim not in (1, 2):
         raise InputError(
-            f"Cross-entropy needs {what} labels of dtype int64 and shape (B,), got {y.dtype} and {tuple(y.shape)}. "
-            "For numbers to be predicted use loss='mse'."
+            f"Cross-entropy needs {what} labels of dtype int64 and shape (B,), or (B, n) for a label a node, got "
+            f"{y.dtype} and {tuple(y.shape)}. For numbers to be predicted use loss='mse'."
         )
-    classes = output.shape[-1] if output.ndim == 2 else 0
+    wanted = "(B, classes)" if y.ndim == 1 else "(B, n, classes)"
     require(
-        output.ndim == 2 and output.shape[0] == y_batch.shape[0],
-        f"Cross-entropy needs outputs of shape (B, classes), got {tuple(output.shape)} for {y_batch.shape[0]} inputs.",
+        output.shape[:-1] == y_batch.shape and output.ndim == y.ndim + 1,
+        f"Cross-entropy needs outputs of shape {wanted}, got {tuple(output.shape)} for {what} labels of shape "
+        f"{tuple(y_batch.shape)}.",
     )
+    classes = output.shape[-1]
     low, high = int(y.min()), int(y.max())
     require(
-        low >= 0 and high < classes,
+        low >= (0 if y.ndim == 1 else NO_LABEL) and high < classes,
         f"The {what} labels run from {low} to {high}, but the model returns {classes} scores. "
-        f"It needs {max(high + 1, 1)} outputs and labels from 0.",
+        f"It needs {max(high + 1, 1)} outputs and labels from 0" + (" (-1: none)." if y.ndim > 1 else "."),
     )
+    require(high >= 0, f"None of the {y.numel()} {what} labels is a class: all are {NO_LABEL}, which means no label.")

@@ -74,19 +74,26 @@ def _cat(parts: list[Data]) -> Data:
     return torch.cat(parts)
 
 
-def accuracy(output: Shaped[Tensor, "B *classes"], labels: Shaped[Tensor, " B"]) -> float:
+def accuracy(output: Shaped[Tensor, "B *more"], labels: Shaped[Tensor, "B *nodes"]) -> float:
     """Share of right answers. `output` holds a score for each class, or the classes themselves.
 
+    Labels may be `(B,)`, or `(B, n)` for a label a node; there -1 means no label and is not counted.
+
     Raises:
-        InputError: where the numbers of samples differ, or there are none.
+        InputError: where the numbers of samples or nodes differ, or there is no label.
 
     Example:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
         0.5
+        >>> accuracy(torch.tensor([[1, 0, 0]]), torch.tensor([[1, 1, -1]]))
+        0.5
     """
     guess = output.argmax(-1) if output.ndim == labels.ndim + 1 else output
     _require_same(guess, labels)
-    return float((guess == labels.to(guess.device)).double().mean())
+    labels = labels.to(guess.device)
+    counted = labels != -1 if labels.ndim > 1 else torch.ones_like(labels, dtype=torch.bool)
+    require(bool(counted.any()), f"There is nothing to score: all {labels.numel()} labels are -1, which means none.")
+    return float((guess == labels)[counted].double().mean())
 
 
 def relative_error(output: Float[Tensor, "B *shape"], target: Float[Tensor, "B *shape"]) -> float:
