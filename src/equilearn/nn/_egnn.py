@@ -63,7 +63,7 @@ class EGNN(nn.Module):
         self.out_features = out_features if out_features is None else positive_int(out_features, "out_features")
         positive_int(width, "width")
         own = scalars + vectors**2
-        self.lift = nn.Linear(own, width) if own else None
+        self.lift = nn.Linear(own, width) if own else nn.Identity()
         self.start = None if own else nn.Parameter(torch.randn(width))
         last = positive_int(depth, "depth") - 1
         still = out_features is not None
@@ -85,7 +85,8 @@ class EGNN(nn.Module):
         centre = (places.sum(1) / counted(places, mask)).unsqueeze(1)
         p = cleared(places - centre, mask)
         own = torch.cat([rest, (vectors @ vectors.mT).flatten(2)], dim=-1)
-        h = x.new_zeros(*x.shape[:2], 1) + self.start if self.lift is None else self.lift(own)
+        # Where a point holds nothing of its own, all start from one learned feature.
+        h = self.lift(own) if self.start is None else self.start.expand(*x.shape[:2], -1)
         for layer in self.rounds:
             h, p = layer(h, p, vectors, rest, mask)
         if self.head is None:

@@ -62,9 +62,7 @@ def counted(x: Float[Tensor, "B N *rest"], mask: Bool[Tensor, "B N"] | None) -> 
 
 def pooled(x: Float[Tensor, "B N C"], mask: Bool[Tensor, "B N"] | None, how: str) -> Float[Tensor, "B C"]:
     """Sum, mean or maximum over the nodes that are there; 0 where there are none. `x` is zero at padding."""
-    if x.shape[1] == 0:
-        return x.new_zeros(x.shape[0], x.shape[2])
-    if how == "max":
+    if how == "max" and x.shape[1]:
         if mask is None:
             return x.amax(1)
         best = torch.where(mask.unsqueeze(-1), x, torch.full_like(x, -torch.inf)).amax(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equilearn._check import one_of, positive_int
 from equilearn.actions import Data
-from equilearn.nn._graph_batch import cleared, pooled, read_graphs
+from equilearn.nn._graph_batch import GraphBatch, cleared, pooled, read_graphs
 from equilearn.nn._pairs import NodeToPair, PairLinear, PairToGraph, PairToNode
 
 
@@ -144,13 +144,7 @@ class MessagePassing(nn.Module):
         graphs = read_graphs(data, self.in_features, self.edge_features, "MessagePassing")
         h = self.lift(graphs.x)
         for layer in self.rounds:
-            if graphs.adjacency is not None:
-                heard = layer.dense(h, graphs.adjacency)
-            else:
-                target, source = graphs.gathered(h)
-                edge = graphs.x.new_ones(len(target), 1)
-                heard = graphs.scatter(layer.message(target, source, edge))
-            h = layer.update(h, heard)
+            h = layer(h, graphs)
         if self.equivariant:
             return cleared(self.head(h), graphs.mask)
         return self.head(pooled(cleared(h, graphs.mask), graphs.mask, self.pooling))
@@ -169,14 +163,14 @@ class _Messages(nn.Module):
         self.change = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.norm = nn.LayerNorm(width)
 
-    def message(
-        self, target: Float[Tensor, "M W"], source: Float[Tensor, "M W"], edge: Float[Tensor, "M E"]
-    ) -> Float[Tensor, "M W"]:
-        return edge[:, :1] * self.second(self.receiver(target) + self.sender(source) + self.edge(edge))
-
-    def dense(self, h: Float[Tensor, "B N W"], edge: Float[Tensor, "B N N E"]) -> Float[Tensor, "B N W"]:
-        first = self.receiver(h).unsqueeze(2) + self.sender(h).unsqueeze(1) + self.edge(edge)
-        return (edge[..., :1] * self.second(first)).sum(2)
-
-    def update(self, h: Float[Tensor, "B N W"], heard: Float[Tensor, "B N W"]) -> Float[Tensor, "B N W"]:
+    def forward(self, h: Float[Tensor, "B N W"], graphs: GraphBatch) -> Float[Tensor, "B N W"]:
+        if graphs.adjacency is not None:
+            heard = self._messages(h.unsqueeze(2), h.unsqueeze(1), graphs.adjacency).sum(2)
+        else:
+            target, source = graphs.gathered(h)
+            heard = graphs.scatter(self._messages(target, source, graphs.x.new_ones(len(target), 1)))
         return self.norm(h + self.change(torch.cat([h, heard], dim=-1)))
+
+    def _messages(self, target: Tensor, source: Tensor, edge: Tensor) -> Tensor:
+        """Of every edge; the shapes of the three broadcast."""
+        return edge[..., :1] * self.second(self.receiver(target) + self.sender(source) + self.edge(edge))

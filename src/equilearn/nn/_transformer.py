@@ -113,7 +113,7 @@ class _Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, inside: int, dropout: float):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.before_attention, self.before_network = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mix = nn.Linear(width, 3 * width)
         self.join = nn.Linear(width, width)
@@ -134,7 +134,7 @@ class _Layer(nn.Module):
         if mask is not None:
             # A sample without any token sees all of its (zero) padding: a softmax over nothing is no number.
             seen = (mask | ~mask.any(1, keepdim=True))[:, None, None, :]
-        share = self.dropout if self.training else 0.0
+        share = self.leave_out.p if self.leave_out.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=share)
         return mixed.transpose(1, 2).flatten(2)
 

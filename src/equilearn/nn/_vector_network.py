@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -90,17 +91,17 @@ class VectorNetwork(nn.Module):
         self.proper = proper
         mixed = max(positive_int(width, "width", 2) // 4, 4)
         self.lift_vectors = _Mixture(vectors, mixed)
-        self.lift_scalars = nn.Linear(self.scalars, width) if self.scalars else None
+        self.lift_scalars = _linear(self.scalars, width) if self.scalars else None
         size = dimension if proper else 0
         last = positive_int(depth, "depth") - 1
         self.rounds = nn.ModuleList(
             _Round(width, mixed, size, norm, moves=i < last or out_vectors > 0) for i in range(depth)
         )
         self.head_scalars = (
-            nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, out_scalars)) if out_scalars else None
+            nn.Sequential(_linear(width, width), nn.SiLU(), _linear(width, out_scalars)) if out_scalars else None
         )
         self.head_vectors = _Mixture(mixed + vectors, out_vectors) if out_vectors else None
-        self.head_gates = nn.Linear(width, out_vectors) if out_vectors else None
+        self.head_gates = _linear(width, out_vectors) if out_vectors else None
 
     def forward(
         self,
@@ -158,12 +159,21 @@ class VectorNetwork(nn.Module):
         )
 
 
+def _linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
+    """With weights that keep the size of what passes: torch's default shrinks it threefold a layer, and scores
+    that differ by a hundredth are next to ties."""
+    layer = nn.Linear(in_features, out_features, bias=bias)
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / max(in_features, 1)))
+    return layer
+
+
 class _Mixture(nn.Module):
     """`y_c = sum_k W_ck x_k` over vectors: linear maps that commute with every matrix on the last axis."""
 
     def __init__(self, in_vectors: int, out_vectors: int):
         super().__init__()
-        self.weight = nn.Linear(in_vectors, out_vectors, bias=False).weight
+        # Mixtures are as long as what they mix: products of three of them must not vanish at the start.
+        self.weight = nn.Parameter(torch.randn(out_vectors, in_vectors) / math.sqrt(max(in_vectors, 1)))
 
     def forward(self, x: Float[Tensor, "*batch V d"]) -> Float[Tensor, "*batch W d"]:
         return self.weight @ x
@@ -176,17 +186,17 @@ class _Round(nn.Module):
         super().__init__()
         self.width, self.size = width, size
         self.places = _Mixture(mixed, mixed)
-        self.receiver = nn.Linear(width, width)
-        self.sender = nn.Linear(width, width, bias=False)
-        self.geometry = nn.Linear(2 * mixed, width, bias=False)
-        self.message = nn.Linear(width, width)
-        self.force = nn.Linear(width, mixed) if moves else None
+        self.receiver = _linear(width, width)
+        self.sender = _linear(width, width, bias=False)
+        self.geometry = _linear(2 * mixed, width, bias=False)
+        self.message = _linear(width, width)
+        self.force = _linear(width, mixed) if moves else None
         self.turned = _Mixture(mixed, mixed) if size and moves else None
         self.inner = _Mixture(mixed, 3 * mixed)
         self.update = nn.Sequential(
-            nn.Linear(2 * width + (3 if size else 2) * mixed, width), nn.SiLU(), nn.Linear(width, width)
+            _linear(2 * width + (3 if size else 2) * mixed, width), nn.SiLU(), _linear(width, width)
         )
-        self.gates = nn.Linear(width, 2 * mixed) if moves else None
+        self.gates = _linear(width, 2 * mixed) if moves else None
         self.norm = None if norm is None else nn.LayerNorm(width)
         self.scaled = norm is not None
 
