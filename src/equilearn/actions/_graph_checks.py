@@ -71,8 +71,7 @@ def _check_mask(mask: Tensor, x: Tensor) -> None:
     require(
         len(empty) == 0,
         f"{len(empty)} of {len(x)} graphs {'has' if len(empty) == 1 else 'have'} no real node: the mask is False "
-        f"everywhere (the first: graph "
-        f"{int(empty[0]) if len(empty) else 0}). Leave them out.",
+        f"everywhere (the first: graph {int(empty[0]) if len(empty) else 0}). Leave them out.",
     )
 
 

@@ -58,6 +58,19 @@ class PointAction(Action):
         """The permutation part alone, on axis 1 of data `(B, N, ...)` of any kind."""
         return x if self._geometry.permuting is None else permuted(self._geometry.permuting, g, x)
 
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the space that the group turns; None where any fits, or where it turns none."""
+        return self._geometry.dimension
+
+    def turn(self, g: Element, x: Tensor) -> Tensor:
+        """The linear part alone, on the last axis of vectors `(B, ..., d)` of any kind."""
+        matrix, _ = self._geometry.parts(self.group.to(g, device=x.device), x.shape[-1])
+        if matrix is None:
+            return x
+        rows = x.reshape(x.shape[0], -1, x.shape[-1])
+        return (rows @ matrix.to(device=x.device, dtype=x.dtype).mT).reshape(x.shape)
+
     def permuted_axes(self, index: int, x: Data) -> Axes:
         permuting = self._geometry.permuting
         return (1,) if permuting is not None and permuting.index == index else ()

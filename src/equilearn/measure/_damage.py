@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from equilearn.actions import Action, Data, ImageAction, batch_size, first_leaf
-from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O
+from equilearn.actions import Action, Axes, Data, ImageAction, batch_size, first_leaf
+from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O, Product, Symmetric
 from equilearn.measure._evaluate import cast, leaves
-from equilearn.measure._labels import choose_elements, sample_moves
+from equilearn.measure._labels import choose_elements, factors_of, sample_moves
+from equilearn.symmetry import Symmetry
 
 _SIDE = 32
 _WIDTH = 4096
@@ -28,7 +29,6 @@ _TURNS = 4
 
 def kept_and_moved(action: Action, g: Element, x: Data, generator: torch.Generator | None) -> tuple[Data, Data]:
     """`x` and `g x`, `g` one element or one a sample, fit to be told apart by their pose only.
-
     On a grid `g x` is blurred and has lost its corners, which gives it away whatever the symmetry of the
     data. So there both sides are transformed by the same random `h_1, ..., h_k` first and then brought
     back, with `h = h_k ... h_1`: `h^-1 h_k ... h_1 x` and `g h^-1 h_k ... h_1 x`. Any `k` of the `k + 1`
@@ -57,6 +57,32 @@ def kept_and_moved(action: Action, g: Element, x: Data, generator: torch.Generat
     back = group.inverse(way)
     g = group.expand(g, (size,)) if group.batch_shape(g) == () else g
     return action(back, turned), action(group.compose(g, back), turned)
+
+
+def padding_last(symmetry: Symmetry, x: Data, y: Data | None = None) -> tuple[Data, Data | None]:
+    """Sets and graphs, and targets that move with them, with the points that a mask leaves out behind the
+    others, which stay in order.
+
+    Where the padding stands says nothing about the data, but a classifier would see nothing else.
+    """
+    group = symmetry.group
+    for index, factor in enumerate(factors := factors_of(group)):
+        mask = _mask(symmetry.input.permuted_axes(index, x), x) if isinstance(factor, Symmetric) else None
+        if mask is None:
+            continue
+        place = (~mask).to(torch.int8).argsort(dim=1, stable=True).argsort(dim=1)
+        still = [one.identity((len(mask),), device=mask.device) for one in factors]
+        g = (*still[:index], place, *still[index + 1 :]) if isinstance(group, Product) else place
+        x, y = symmetry.act_input(g, x), None if y is None else symmetry.act_output(g, y)
+    return x, y
+
+
+def _mask(axes: Axes, x: Data) -> Bool[Tensor, "B n"] | None:
+    """The first mask among the data that is permuted."""
+    if isinstance(x, tuple | list):
+        found = (_mask(own, part) for own, part in zip(axes, x, strict=True))
+        return next((mask for mask in found if mask is not None), None)
+    return x if x.dtype == torch.bool and x.ndim == 2 and axes == (1,) else None
 
 
 def _turning_freely(action: Action, g: Element) -> tuple[Action, Element]:

@@ -28,6 +28,7 @@ from equilearn.measure._evaluate import (
     leaves,
     model_dtype,
     move_input,
+    number,
     squared,
     squared_difference,
     take,
@@ -308,7 +309,7 @@ def _distance_to_others(y: Data, others: Data, own: Tensor) -> Tensor:
     if size < 2:
         return torch.zeros_like(own)
     total = torch.zeros_like(own)
-    for left, right in zip(leaves(y), leaves(others), strict=True):
+    for left, right in zip(map(number, leaves(y)), map(number, leaves(others)), strict=True):
         middle = right.mean(0, keepdim=True)
         total = total + squared(left - middle) + squared(right - middle).mean()
     return (size * total - own).clamp(min=0.0) / (size - 1)
@@ -316,7 +317,7 @@ def _distance_to_others(y: Data, others: Data, own: Tensor) -> Tensor:
 
 def _variation(y: Data) -> float:
     """`|f - mean f| / |f|`."""
-    centred = tuple(leaf - leaf.mean(0, keepdim=True) for leaf in leaves(y))
+    centred = tuple(leaf - leaf.mean(0, keepdim=True) for leaf in map(number, leaves(y)))
     return float(ratio(squared(centred), squared(y)))
 
 

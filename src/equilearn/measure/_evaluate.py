@@ -29,7 +29,8 @@ def check_inputs(symmetry: Symmetry, x: Data) -> None:
             raise InputTypeError(
                 f"{name} must be a tensor, got {type(leaf).__name__}. Convert with torch.as_tensor(...)."
             )
-        not_empty(leaf, name)
+        if leaf.dtype != torch.int64 or leaf.shape[:1] == (0,):  # graphs without edges have an empty list of them
+            not_empty(leaf, name)
         finite(leaf, name)
     symmetry.input.check(x)
 
@@ -59,8 +60,13 @@ def cast(x: Data, dtype: torch.dtype) -> Data:
 
 
 def promote(x: Data) -> Data:
-    """Numbers of any kind in double precision."""
-    return map_data(lambda t: t.to(torch.complex128 if t.is_complex() else torch.float64), x)
+    """Numbers of any kind in double precision; masks stay masks, as actions on graphs want them."""
+    return map_data(lambda t: t if t.dtype == torch.bool else number(t), x)
+
+
+def number(t: Tensor) -> Tensor:
+    """Anything that can be subtracted, in double precision."""
+    return t.to(torch.complex128 if t.is_complex() else torch.float64)
 
 
 def take(x: Data, index: slice | Tensor) -> Data:
@@ -127,6 +133,7 @@ def join(parts: list[Data]) -> Data:
 
 
 def _checked(y: object, size: int, what: str) -> Data:
+    has_numbers = any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves(y))
     for leaf in leaves(y):
         if not isinstance(leaf, Tensor):
             raise InputTypeError(f"The model must return a tensor or a tuple of tensors, got {type(leaf).__name__}.")
@@ -136,6 +143,8 @@ def _checked(y: object, size: int, what: str) -> Data:
             f"The model returned outputs of shape {tuple(leaf.shape)} for {size} inputs. "
             "Its outputs need the batch as their first axis, one output an input.",
         )
+        if leaf.dtype == torch.bool and has_numbers:
+            continue  # a mask beside the numbers that it belongs to
         if not (leaf.is_floating_point() or leaf.is_complex()):
             raise InputTypeError(
                 f"The model returned {leaf.dtype} values. Return scores (logits, probabilities, predictions as "
@@ -154,7 +163,7 @@ def squared(y: Data) -> Difference:
     """`|y_b|^2` for every sample."""
     total = torch.zeros(batch_size(y), dtype=torch.float64, device=first_leaf(y).device)
     for leaf in leaves(y):
-        total = total + leaf.abs().square().reshape(leaf.shape[0], -1).sum(-1)
+        total = total + number(leaf).abs().square().reshape(leaf.shape[0], -1).sum(-1)
     return total
 
 
@@ -171,7 +180,7 @@ def difference(a: Data, b: Data) -> Data:
         shapes[0] == shapes[1],
         f"The model's outputs change shape with its input: {shapes[0]} after the transformation, {shapes[1]} before.",
     )
-    return tuple(p - q for p, q in zip(first, second, strict=True))
+    return tuple(number(p) - number(q) for p, q in zip(first, second, strict=True))
 
 
 def inner(a: Data, b: Data) -> Difference:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from equilearn._check import InputError
-from equilearn.actions import Action, ImageAction, PointAction, SetAction
-from equilearn.groups import Element
+from equilearn.actions import (
+    Action,
+    CombinedAction,
+    EdgeAction,
+    FactorAction,
+    ImageAction,
+    PairAction,
+    PointAction,
+    SetAction,
+    pairs,
+    sets,
+)
+from equilearn.groups import Alternating, Element, Symmetric
+from equilearn.measure._labels import factors_of
 from equilearn.reps import Rep, regular
 from equilearn.symmetry import Symmetry
 
@@ -24,8 +37,9 @@ def laws(symmetry: Symmetry, activation: Tensor) -> dict[str, Law]:
 
     "unchanged" always; "moves like the input", "moves like the output" where these actions fit; for
     images and a finite group also "moves, fields permuted": the plane turns and the channels, taken as
-    (field, element), are permuted as a group convolution does; after pooling "fields permuted"; for
-    points "points permuted".
+    (field, element), are permuted as a group convolution does; after pooling "fields permuted"; for points,
+    sets and graphs "points permuted" on axis 1 and "pairs permuted" on axes 1 and 2; for points in space
+    "vectors turned" on the last axis, with or without "points permuted".
     """
     found: dict[str, Law] = {"unchanged": lambda g, h: h}
     for name, action in (("moves like the input", symmetry.input), ("moves like the output", symmetry.output)):
@@ -36,9 +50,7 @@ def laws(symmetry: Symmetry, activation: Tensor) -> dict[str, Law]:
         found["moves, fields permuted"] = lambda g, h: symmetry.input(g, _permute_fields(fields, g, h))
     if fields is not None and activation.ndim == 2:
         found["fields permuted"] = lambda g, h: _permute_fields(fields, g, h)
-    points = _point_permutation(symmetry, activation)
-    if points is not None:
-        found["points permuted"] = points
+    found.update(_point_laws(symmetry.input, activation))
     return found
 
 
@@ -64,9 +76,36 @@ def _permute_fields(rep: Rep, g: Element, h: Tensor) -> Tensor:
     return h.unflatten(1, (-1, rep.dim))[:, :, source].flatten(1, 2)
 
 
-def _point_permutation(symmetry: Symmetry, h: Tensor) -> Law | None:
-    """The permutation part of a group of points, on the second axis, whatever the columns mean."""
-    action = symmetry.input
-    if not isinstance(action, PointAction | SetAction) or h.ndim < 3 or h.shape[1] != action.count:
-        return None
-    return action.permute if action.permutes else None
+def _point_laws(action: Action, h: Tensor) -> dict[str, Law]:
+    """What points, sets and graphs do to features of points, of pairs and to vectors, whatever the columns mean."""
+    parts = _parts(action)
+    found: dict[str, Law] = {}
+    if h.ndim < 3:
+        return found
+    if any(isinstance(part, PointAction | SetAction | PairAction | EdgeAction) for part in parts):
+        for index, one in enumerate(factors_of(action.group)):
+            if isinstance(one, Symmetric | Alternating) and h.shape[1] == one.n:
+                found.setdefault("points permuted", partial(_by_factor, sets().on(one), index))
+                if h.shape[2] == one.n:
+                    found.setdefault("pairs permuted", partial(_by_factor, pairs().on(one), index))
+    turning = next((part for part in parts if isinstance(part, PointAction) and part.dimension == h.shape[-1]), None)
+    if turning is not None and turning.group == action.group:
+        found["vectors turned"] = turning.turn
+        if "points permuted" in found:
+            found["points permuted, vectors turned"] = partial(_both, found["points permuted"], turning.turn)
+    return found
+
+
+def _parts(action: Action) -> list[Action]:
+    """The actions on single tensors that an action is made of."""
+    if isinstance(action, CombinedAction):
+        return [part for one in action.parts for part in _parts(one)]
+    return _parts(action.inner) if isinstance(action, FactorAction) else [action]
+
+
+def _by_factor(action: Action, index: int, g: Element, h: Tensor) -> Tensor:
+    return action(g[index] if isinstance(g, tuple) else g, h)
+
+
+def _both(first: Law, second: Law, g: Element, h: Tensor) -> Tensor:
+    return second(g, first(g, h))

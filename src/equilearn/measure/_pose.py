@@ -11,8 +11,9 @@ from torch import Tensor
 
 from equilearn.actions import Action, Data, batch_size, first_leaf, map_data
 from equilearn.groups import Element
-from equilearn.measure._damage import features, kept_and_moved, spread_elements
+from equilearn.measure._damage import features, kept_and_moved, padding_last, spread_elements
 from equilearn.measure._labels import describe
+from equilearn.symmetry import Symmetry
 
 Passed: TypeAlias = tuple[Tensor, Tensor]  # what each sample passes for, unmoved and moved
 
@@ -165,7 +166,8 @@ def pose_information(
 def _views(
     action: Action, g: Element, x: Data, generator: torch.Generator | None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"]]:
-    kept, moved = kept_and_moved(action, g, x, generator)
+    symmetry = Symmetry(action.group, action)
+    kept, moved = (padding_last(symmetry, side)[0] for side in kept_and_moved(action, g, x, generator))
     return features(kept), features(moved)
 
 
