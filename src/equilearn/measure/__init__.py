@@ -8,6 +8,7 @@ from equilearn.measure._layers import LayerError, layer_errors
 from equilearn.measure._lie import GeneratorError, LieDerivativeError, lie_derivative_error
 from equilearn.measure._pose import Confusion, PoseInformation
 from equilearn.measure._results import ElementError, EquivarianceError
+from equilearn.measure._separation import Separation, separation
 
 __all__ = [
     "ClassCoverage",
@@ -19,10 +20,12 @@ __all__ = [
     "LayerError",
     "LieDerivativeError",
     "PoseInformation",
+    "Separation",
     "data_symmetry",
     "describe",
     "equivariance_error",
     "interpolation_floor",
     "layer_errors",
     "lie_derivative_error",
+    "separation",
 ]

@@ -28,8 +28,8 @@ LEARNED_CANDIDATES = 8
 class Canonicalize(Strategy):
     """`g f(g^-1 x)` at the one pose `g(x)` of lowest energy: one evaluation of the model per input.
 
-    The candidates are the poses of `Frames` (all copies under a finite group; principal axes with
-    all signs; the axis of an image and its half turn; ...), a set that moves with the input. An energy
+    The candidates are the poses of `Frames` (all copies under a finite group; principal axes with all
+    signs; the axis of an image and its half turn; orders of a graph; ...), a set that moves with the input. An energy
     looks at every candidate copy `g^-1 x` and the lowest wins, which is exactly equivariant as long
     as the lowest is unique. Copies that tie (symmetric inputs) are averaged, which is exact as well.
 
@@ -117,7 +117,9 @@ class Canonicalize(Strategy):
         found = self._poses(symmetry, x, generator)
         if found.count == 1:
             return found
+        # Poses of weight zero fill up the batch and are no candidates.
         energy = self._energy(symmetry, x, found)
+        energy = torch.where(found.weight > 0, energy, math.inf)
         if self.learns and self.training and torch.is_grad_enabled():
             return self._mixed(symmetry, found, energy)
         return self._lowest(symmetry, found, energy, _tolerance(symmetry, x), generator)
@@ -175,6 +177,7 @@ class Canonicalize(Strategy):
     ) -> Elements:
         energy = energy.detach()
         tied = energy <= energy.amin(1, keepdim=True) + tolerance
+        margins = {**found.aux.get("margins", {}), "energy gap": _gap(energy, tied)}
         exact = found.exact
         if self.ties == "random":
             exact = exact and bool((tied.sum(1) == 1).all())
@@ -183,7 +186,7 @@ class Canonicalize(Strategy):
         index = torch.argsort(~tied, dim=1, stable=True)[:, :count]
         chosen = tied.gather(1, index).to(found.weight.dtype)
         g = take_each(symmetry.group, found.g, index)
-        aux = {**found.aux, "energy": energy, "ambiguous": tied.sum(1) > 1}
+        aux = {**found.aux, "energy": energy, "ambiguous": tied.sum(1) > 1, "margins": margins}
         return Elements(g, chosen / chosen.sum(1, keepdim=True), exact=exact, aux=aux)
 
     def _mixed(self, symmetry: Symmetry, found: Elements, energy: Float[Tensor, "B k"]) -> Elements:
@@ -209,6 +212,12 @@ def _tolerance(symmetry: Symmetry, x: Data) -> float:
     leaf = first_leaf(x)
     copied = not leaf.is_floating_point() or (image_view(symmetry.input) is not None and symmetry.input.is_exact(x))
     return 1e-9 if copied or leaf.dtype == torch.float64 else 1e-5
+
+
+def _gap(energy: Float[Tensor, "B k"], tied: Bool[Tensor, "B k"]) -> Float[Tensor, "B"]:
+    """How far the lowest energy is below the next that does not tie with it; infinite where there is none."""
+    others = torch.where(tied, math.inf, energy.to(torch.float64))
+    return others.amin(1) - energy.to(torch.float64).amin(1) if energy.shape[1] else others.sum(1)
 
 
 def _one_of_each(tied: Bool[Tensor, "B k"], generator: torch.Generator | None) -> Bool[Tensor, "B k"]:

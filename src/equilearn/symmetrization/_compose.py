@@ -74,6 +74,7 @@ def equivariant_frame(
         whole = tuple(part for _, part in sorted(zip(plan.order, parts, strict=True), key=lambda pair: pair[0]))
     shared = all(factors_of(group)[i].is_finite and not isinstance(factors_of(group)[i], Symmetric) for i in plan.order)
     g = group.reshape(whole, (size, count))
+    aux["random"] = ~unique
     return Elements(g, weight, exact=bool(unique.all()), aux=aux, shared=shared)
 
 

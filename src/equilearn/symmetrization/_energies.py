@@ -24,7 +24,7 @@ from equilearn.groups import (
     Translation,
 )
 from equilearn.symmetrization._moments import angular_moment, radial_mass
-from equilearn.symmetrization._node_parts import nodes_view
+from equilearn.symmetrization._node_parts import is_graph, nodes_view
 from equilearn.symmetrization._pca import skewness
 from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view
 from equilearn.symmetry import Symmetry
@@ -63,8 +63,9 @@ def analytic_energy(symmetry: Symmetry) -> Energy:
 
 
 def _is_sorted(symmetry: Symmetry, index: int) -> bool:
-    """Whether the factor's pose is a sorted order, which leaves nothing to choose."""
-    return isinstance(factors_of(symmetry.group)[index], Symmetric) and nodes_view(symmetry.input, index) is not None
+    """Whether the factor's pose is a sorted order, which leaves nothing to choose; of a graph it may."""
+    permutes = isinstance(factors_of(symmetry.group)[index], Symmetric)
+    return permutes and nodes_view(symmetry.input, index) is not None and not is_graph(symmetry.input, index)
 
 
 def _sum_of(values: list[Tensor], x: Data) -> Tensor:

@@ -49,7 +49,7 @@ def tied_orders(
         pairs: everything about the graph, nodes on the diagonal.
         real: False at padding, whose colours must differ.
     """
-    size, n = colours.shape
+    size = len(colours)
     graph = torch.arange(size, device=colours.device)
     if invariant:
         colours = refine(settle_twins(colours, pairs, real), pairs, real)

@@ -150,7 +150,7 @@ def _closed(
     axes: Float[Tensor, "B k d s"], weight: Float[Tensor, "B k"], proper: bool
 ) -> tuple[Float[Tensor, "B m d d"], Float[Tensor, "B m"]]:
     """The last axis, at right angles to the others: of positive orientation, or with both signs."""
-    size, k, d, s = axes.shape
+    d, s = axes.shape[-2:]
     if s == d:
         return axes, weight
     last = _completion(axes)

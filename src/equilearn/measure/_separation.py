@@ -1,0 +1,405 @@
+"""Which inputs does an embedding tell apart, beyond its own randomness?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from equilearn._check import InputError, InputTypeError, finite, not_empty, positive_int, require
+from equilearn.actions import Data, first_leaf, map_data
+from equilearn.actions import batch_size as count_samples
+from equilearn.measure._evaluate import evaluation, isolated_randomness, take
+from equilearn.symmetry import Symmetry
+
+ROUNDING_MARGIN = 64.0
+"""Deterministic embeddings count as different when they are apart by this many times what rounding does."""
+
+CHUNK = 2**18
+"""Listed pairs that are tested at once."""
+
+TILE = 512
+"""Inputs a side of the blocks in which all pairs are tested."""
+
+LISTED = 1000
+"""Most undistinguished pairs that are listed."""
+
+Evidence: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From indices of inputs to how different their embeddings are."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What `separation` found.
+
+    Args:
+        pairs: how many were tested.
+        undistinguished: how many of them the embedding did not tell apart.
+        examples: the first of those, indices `(K, 2)`, at most 1,000.
+        level: the chance, at most, that any pair of inputs with one law of embeddings is called different.
+        threshold: the p-value below which a pair counts as different, level shared out over all pairs; None
+            for a deterministic embedding.
+        deterministic: whether calls on the same input agree up to rounding.
+        repeats: calls of the embedding.
+        copies: transformed copies on which false positives were counted.
+        false_positives: how many copies were told apart from their originals.
+        false_positive_interval: of the rate, at 95 % (Clopper and Pearson); None without copies.
+        calibration: share of copies with a p-value below `level`, not shared out: at most `level` if the
+            test keeps its promise; None for a deterministic embedding or without copies.
+        smallest: the smallest evidence among pairs that were told apart: the difference over its threshold.
+        noise: of a stochastic embedding the typical standard deviation of one call; of a deterministic one the
+            largest difference that rounding makes.
+    """
+
+    pairs: int
+    undistinguished: int
+    examples: Int[Tensor, "K 2"] = field(repr=False, compare=False)
+    level: float
+    threshold: float | None
+    deterministic: bool
+    repeats: int
+    copies: int
+    false_positives: int
+    false_positive_interval: tuple[float, float] | None
+    calibration: float | None
+    smallest: float | None
+    noise: float
+
+    @property
+    def false_positive_rate(self) -> float | None:
+        """Share of the copies told apart from their originals; None without copies."""
+        return self.false_positives / self.copies if self.copies else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Numbers, strings, lists and None only, ready for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["examples"] = self.examples.tolist()
+        interval = self.false_positive_interval
+        plain["false_positive_interval"] = None if interval is None else list(interval)
+        plain["false_positive_rate"] = self.false_positive_rate
+        return plain
+
+    def __str__(self) -> str:
+        how = (
+            "deterministic"
+            if self.deterministic
+            else f"{self.repeats} independent calls, level {self.level:g} for all pairs together"
+        )
+        text = f"{self.undistinguished} of {self.pairs} pairs not told apart ({how})"
+        interval = self.false_positive_interval
+        if interval is None:
+            return f"{text}; false positives not measured: give symmetry= to test transformed copies"
+        return (
+            f"{text}; {self.false_positives} of {self.copies} transformed copies told apart from their originals "
+            f"(rate at most {interval[1]:.2g})"
+        )
+
+
+def separation(
+    embed: Callable[[Data], Tensor],
+    x: Data,
+    pairs: Int[Tensor, "P 2"] | None = None,
+    *,
+    repeats: int | None = None,
+    level: float = 0.05,
+    symmetry: Symmetry | None = None,
+    copies: int | None = None,
+    batch_size: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Separation:
+    """Which pairs of inputs does an embedding tell apart, beyond its own randomness?
+
+    Counting a pair as distinguished when two embeddings differ by more than some small number means nothing
+    where they are random: then the same input embedded twice is "distinguished". Here a stochastic embedding
+    is called `repeats` times on everything. For one pair and one coordinate let `d_r` be the differences of
+    the calls. Where both inputs have the same law (as transformed copies of each other have under an
+    equivariant law) the `d_r` are independent and symmetric about zero, so that
+    `t = sum d_r / sqrt(sum d_r^2)` exceeds `s` with probability at most `exp(-s^2 / 2)`: whatever the
+    law, without any approximation (Efron 1969). A pair is distinguished where this bound, both signs and
+    all coordinates counted, falls below `level` over the number of pairs. A *deterministic* embedding is
+    compared with what rounding does to it.
+
+    Args:
+        embed: from inputs, batch first, to `(B, ...)` numbers; fresh randomness for every input and call.
+        x: the inputs.
+        pairs: indices of the inputs to compare; None for all pairs.
+        repeats: calls; None for one and a half times the fewest that could distinguish anything.
+        level: the chance, at most, of any false distinction among all pairs.
+        symmetry: whose group makes transformed copies of the inputs, on which false positives are counted.
+        copies: how many of these; default one for each input, at most 2,048.
+        batch_size: most inputs in one call.
+        generator: draws the transformations; with it, a stochastic embedding repeats too.
+
+    Raises:
+        InputError: pairs out of range or of an input with itself, a level out of range, fewer repeats than can
+            distinguish anything at that level, embeddings that are not finite or of another batch size.
+
+    Cost: `repeats` calls on `x` and on the copies; O(P repeats D) for the test (all pairs: by matrix products,
+    about ten times faster than listed ones), O(P D) if deterministic.
+
+    Source: bound on self-normalised sums of symmetric variables, Efron 1969, Student's t-test under symmetry
+    conditions; the test it replaces, Kim et al. 2023, section 4.1.
+
+    Example:
+        >>> import torch, equilearn as eq
+        >>> x = torch.tensor([[0.0], [0.1], [2.0]])
+        >>> noisy = lambda x: x + torch.rand(x.shape)
+        >>> found = separation(noisy, x, torch.tensor([[0, 2], [1, 2]]), generator=torch.Generator().manual_seed(0))
+        >>> found.undistinguished, found.deterministic, found.repeats
+        (0, False, 14)
+        >>> separation(lambda x: 0 * x, x).undistinguished
+        3
+    """
+    require(0 < level < 1, f"level must lie between 0 and 1, got {level!r}.")
+    map_data(lambda leaf: finite(not_empty(leaf, "x"), "x"), x)
+    index = _checked_pairs(pairs, x)
+    limit = positive_int(batch_size, "batch_size")
+    with evaluation(embed), isolated_randomness(generator, first_leaf(x).device):  # type: ignore[arg-type]
+        moved, origin = _copies(x, symmetry, copies, generator)
+        call = _caller(embed, limit)
+        first = call(x)
+        again = call(x)
+        noise = float((again - first).abs().max())
+        deterministic = noise <= ROUNDING_MARGIN * torch.finfo(first.dtype).eps * float(first.abs().max())
+        if deterministic:
+            other = None if moved is None else call(moved)
+            return _by_gap(first, other, origin, index, level)
+        total = _pair_count(index, len(first))
+        least = least_repeats(total, first.shape[1], level)
+        count = math.ceil(1.5 * least) if repeats is None else positive_int(repeats, "repeats", 2)
+        require(
+            count >= least,
+            f"{count} repeats cannot distinguish anything at level {level:g} shared by {total} pairs in "
+            f"{first.shape[1]} coordinates: at least {least} are needed.",
+        )
+        y = torch.stack([first, again] + [call(x) for _ in range(count - 2)])
+        others = None if moved is None else torch.stack([call(moved) for _ in range(count)])
+    return _by_test(y, others, origin, index, level)
+
+
+def least_repeats(pairs: int, coordinates: int, level: float) -> int:
+    """The fewest calls that can tell any of so many pairs apart: `t` is at most the root of their number.
+
+    Example:
+        >>> least_repeats(1, 1, 0.05), least_repeats(61_788_286, 10, 0.05)
+        (8, 48)
+    """
+    return math.floor(2 * math.log(2 * max(pairs, 1) * coordinates / level)) + 1
+
+
+# --- inputs ------------------------------------------------------------------------------------------
+
+
+def _checked_pairs(pairs: Tensor | None, x: Data) -> Int[Tensor, "P 2"] | None:
+    size = count_samples(x)
+    if pairs is None:
+        require(size > 1, "A single input makes no pair. At least two are needed.")
+        return None
+    if not isinstance(pairs, Tensor) or pairs.is_floating_point() or pairs.dtype == torch.bool:
+        raise InputTypeError("pairs must be a tensor of whole numbers (P, 2), indices of two inputs each.")
+    require(pairs.ndim == 2 and pairs.shape[1] == 2, f"pairs must have the shape (P, 2), got {tuple(pairs.shape)}.")
+    require(len(pairs) > 0, "No pairs were given. At least one is needed.")
+    index = pairs.to(device="cpu", dtype=torch.int64)
+    bad = (index < 0) | (index >= size)
+    require(not bool(bad.any()), f"{int(bad.sum())} of the indices in pairs are not among the inputs 0..{size - 1}.")
+    same = int((index[:, 0] == index[:, 1]).sum())
+    require(same == 0, f"{same} pairs compare an input with itself.")
+    return index
+
+
+def _copies(
+    x: Data, symmetry: Symmetry | None, copies: int | None, generator: torch.Generator | None
+) -> tuple[Data | None, Int[Tensor, "C"]]:
+    """Some inputs, each moved by a random element, and which they are."""
+    if symmetry is None:
+        require(copies is None, "copies= needs symmetry=, whose group makes them.")
+        return None, torch.zeros(0, dtype=torch.int64)
+    size = count_samples(x)
+    count = min(size, 2048) if copies is None else positive_int(copies, "copies")
+    device = first_leaf(x).device
+    # Spread evenly over the inputs, going round where there are more copies than inputs.
+    origin = (torch.arange(count) * max(size // count, 1)) % size
+    g = symmetry.group.sample((count,), generator=generator, device="cpu" if generator is None else generator.device)
+    return symmetry.act_input(symmetry.group.to(g, device=device), take(x, origin.to(device))), origin
+
+
+def _caller(embed: Callable[[Data], Tensor], limit: int) -> Callable[[Data], Float[Tensor, "B D"]]:
+    def call(x: Data) -> Tensor:
+        size = count_samples(x)
+        found = []
+        for start in range(0, size, limit):
+            piece = take(x, slice(start, start + limit))
+            y = embed(piece)
+            count = count_samples(piece)
+            if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim == 0 or len(y) != count:
+                raise InputError(
+                    f"The embedding must give floating-point numbers of shape ({count}, ...) for {count} inputs, "
+                    f"got {tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__}."
+                )
+            found.append(finite(y.detach().reshape(count, -1), "The embedding"))
+        return torch.cat(found)
+
+    return call
+
+
+# --- tests -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a scan over all pairs leaves."""
+
+    pairs: int
+    undistinguished: int
+    examples: Int[Tensor, "K 2"]
+    smallest: float | None
+
+
+def _by_gap(
+    y: Float[Tensor, "B D"], moved: Float[Tensor, "C D"] | None, origin: Tensor, index: Tensor | None, level: float
+) -> Separation:
+    """Deterministic: largest difference of a coordinate against rounding."""
+    floor = ROUNDING_MARGIN * torch.finfo(y.dtype).eps * float(y.abs().max())
+    least = math.nextafter(floor, math.inf)
+    if index is None:
+        found = _scan(_tiles(len(y), lambda a, b: torch.cdist(y[a], y[b], p=math.inf)), least)
+    else:
+        found = _scan(_chunks(index, lambda a, b: (y[a] - y[b]).abs().amax(-1)), least)
+    wrong = 0 if moved is None else int(((moved - y[origin.to(y.device)]).abs().amax(-1) >= least).sum())
+    return _separation(found, level, None, 2, wrong, len(origin), None, floor)
+
+
+def _by_test(
+    y: Float[Tensor, "R B D"], moved: Float[Tensor, "R C D"] | None, origin: Tensor, index: Tensor | None, level: float
+) -> Separation:
+    count = _pair_count(index, y.shape[1])
+    # Differences do not see a common shift, but their squares from products lose digits to it.
+    shift = y.mean((0, 1))
+    y = (y - shift).to(torch.float64)
+    threshold = level / count
+    needed = _needed(threshold, y.shape[-1])
+    if index is None:
+        total, square = y.sum(0), y.square().sum(0)
+        found = _scan(_tiles(y.shape[1], lambda a, b: _all_t(y[:, a], y[:, b], total, square, a, b)), needed)
+    else:
+        found = _scan(_chunks(index, lambda a, b: _largest_t(y, y, a, b)), needed)
+    wrong, calibration = 0, None
+    if moved is not None:
+        here = torch.arange(len(origin), device=y.device)
+        copied = _largest_t((moved - shift).to(torch.float64), y, here, origin.to(y.device))
+        wrong = int((copied >= needed).sum())
+        calibration = float((copied >= _needed(level, y.shape[-1])).to(torch.float64).mean())
+    noise = float(y.var(0).mean().sqrt())
+    return _separation(found, level, threshold, len(y), wrong, len(origin), calibration, noise)
+
+
+def _separation(
+    found: _Found,
+    level: float,
+    threshold: float | None,
+    repeats: int,
+    wrong: int,
+    copies: int,
+    calibration: float | None,
+    noise: float,
+) -> Separation:
+    return Separation(
+        pairs=found.pairs,
+        undistinguished=found.undistinguished,
+        examples=found.examples,
+        level=level,
+        threshold=threshold,
+        deterministic=threshold is None,
+        repeats=repeats,
+        copies=copies,
+        false_positives=wrong,
+        false_positive_interval=_rate_interval(wrong, copies),
+        calibration=calibration,
+        smallest=found.smallest,
+        noise=noise,
+    )
+
+
+def _scan(pieces: Iterator[tuple[Tensor, Tensor, Tensor]], needed: float) -> _Found:
+    """Count the pairs whose evidence falls short of `needed`, piece by piece."""
+    pairs = missed = 0
+    smallest = math.inf
+    listed: list[Tensor] = []
+    for value, a, b in pieces:
+        short = (value < needed).cpu()
+        pairs, missed = pairs + len(value), missed + int(short.sum())
+        if bool(short.any()) and sum(map(len, listed)) < LISTED:
+            listed.append(torch.stack((a[short], b[short]), 1)[:LISTED].cpu())
+        apart = value[value >= needed]
+        smallest = min(smallest, float(apart.min())) if len(apart) else smallest
+    examples = torch.cat(listed)[:LISTED] if listed else torch.zeros(0, 2, dtype=torch.int64)
+    return _Found(pairs, missed, examples, smallest / max(needed, 1e-300) if math.isfinite(smallest) else None)
+
+
+def _chunks(index: Int[Tensor, "P 2"], evidence: Evidence) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Listed pairs."""
+    for part in index.split(CHUNK):
+        yield evidence(part[:, 0], part[:, 1]), part[:, 0], part[:, 1]
+
+
+def _tiles(size: int, evidence: Evidence) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All pairs, a block of rows against a block of columns at a time."""
+    blocks = torch.arange(size).split(TILE)
+    for place, a in enumerate(blocks):
+        for b in blocks[place:]:
+            rows, columns = torch.meshgrid(a, b, indexing="ij")
+            above = rows < columns
+            if bool(above.any()):
+                value = evidence(a, b)
+                yield value[above.to(value.device)], rows[above], columns[above]
+
+
+def _needed(p_value: float, coordinates: int) -> float:
+    """The `t` at which the bound, over both signs and all coordinates, is `p_value`."""
+    return math.sqrt(2 * math.log(2 * coordinates / p_value))
+
+
+def _largest_t(left: Tensor, right: Tensor, a: Int[Tensor, "P"], b: Int[Tensor, "P"]) -> Float[Tensor, "P"]:
+    """`|sum d| / sqrt(sum d^2)` over calls, the largest of all coordinates."""
+    total = left.sum(0)[a] - right.sum(0)[b]
+    square = torch.zeros_like(total)
+    for one, other in zip(left, right, strict=True):
+        square += (one[a] - other[b]).square()
+    return _ratio(total, square).amax(-1)
+
+
+def _all_t(
+    left: Tensor, right: Tensor, total: Tensor, square: Tensor, a: Int[Tensor, "P"], b: Int[Tensor, "Q"]
+) -> Float[Tensor, "P Q"]:
+    """The same for every input of one block against every one of another, from matrix products."""
+    best = left.new_zeros(len(a), len(b))
+    for c in range(left.shape[-1]):
+        products = left[..., c].T @ right[..., c]
+        squares = (square[a, c].unsqueeze(1) + square[b, c] - 2 * products).clamp_min(0)
+        best = torch.maximum(best, _ratio(total[a, c].unsqueeze(1) - total[b, c], squares))
+    return best
+
+
+def _ratio(total: Tensor, square: Tensor) -> Tensor:
+    return total.abs() / square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
+
+
+def _pair_count(index: Tensor | None, size: int) -> int:
+    return size * (size - 1) // 2 if index is None else len(index)
+
+
+def _rate_interval(found: int, count: int) -> tuple[float, float] | None:
+    """Clopper and Pearson (1934), 95 %."""
+    if count == 0:
+        return None
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, found, count - found + 1)) if found > 0 else 0.0
+    high = float(beta.ppf(0.975, found + 1, count - found)) if found < count else 1.0
+    return low, high
