@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import equilearn as eq
-from equilearn.actions import images, points, sets, vectors
-from equilearn.symmetrization import Average, Canonicalize, Elements, Frames, Strategy, small_energy
+from equilearn.actions import graphs, images, pairs, points, sets, vectors
+from equilearn.symmetrization import Average, Canonicalize, Elements, Frames, Learned, Strategy, small_energy
 from equilearn.testing import CheckFailed, check_symmetrizer
 
 
@@ -116,6 +116,92 @@ def test_random_poses_of_a_frame(name):
 def test_learned_energy(name):
     torch.manual_seed(0)
     check(Canonicalize(energy=small_energy(ALL[name][1]).double()), name)
+
+
+LEARNED = [
+    "C4 images",
+    "D4 images to images",
+    "C8 images",
+    "SO3 points",
+    "O3 points to vector",
+    "SO3 vectors",
+    "O2 points",
+    "S5 sets",
+    "S5 sets to sets",
+    "Q8 regular",
+    "SO3 x S5 points",
+    "S5 x O3 points",
+    "C4 x S3 points",
+    "SE3 points",
+    "E3 points, velocities, charges",
+    "SE3 x S5 points",
+    "T3 points",
+]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_learned(name, dtype):
+    torch.manual_seed(0)
+    check(Learned(samples=4, eval_samples=4), name, dtype)
+
+
+@pytest.mark.parametrize("name", ["C4 images", "D4 images to images"])
+def test_learned_weights_of_all_elements(name):
+    torch.manual_seed(0)
+    check(Learned(samples="all"), name)
+
+
+@pytest.mark.parametrize("name", ["SO3 points", "S5 sets to sets", "SE3 x S5 points"])
+def test_learned_canonical_form(name):
+    torch.manual_seed(0)
+    check(Learned(noise=0), name)
+
+
+class Tuples(nn.Module):
+    """A net on tuples: one value a node."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(numbers, 16), nn.Tanh(), nn.Linear(16, 10)).double()
+
+    def forward(self, x):
+        flat = torch.cat([part.double().flatten(1) for part in x], 1)
+        return self.net(flat).unflatten(1, (5, 2))
+
+
+def graph_batch(mask=True):
+    links = (cloud(5, 5) > 0).double().triu(1)
+    links = links + links.mT
+    there = torch.arange(5) < torch.tensor([[3], [4], [5], [2]])
+    if not mask:
+        return cloud(5, 2), links
+    return cloud(5, 2) * there[..., None], links * there[:, None] * there[..., None], there
+
+
+@pytest.mark.parametrize("strategy", ["learned", "average"])
+def test_graphs(strategy):
+    torch.manual_seed(0)
+    build = Learned(samples=4, eval_samples=4) if strategy == "learned" else Average(4)
+    check_symmetrizer(build, eq.Symmetry(S5, graphs(), sets()), lambda: Tuples(40), graph_batch())
+    check_symmetrizer(build, eq.Symmetry(S5, graphs(mask=False), sets()), lambda: Tuples(35), graph_batch(False))
+
+
+@pytest.mark.parametrize("strategy", ["learned", "average"])
+def test_masked_sets_and_points(strategy):
+    torch.manual_seed(0)
+    build = Learned(samples=4, eval_samples=4) if strategy == "learned" else Average(4)
+    x, _, there = graph_batch()
+    check_symmetrizer(build, eq.Symmetry(S5, (sets(), sets()), sets()), lambda: Tuples(15), (x, there))
+    group = SO3 * S5
+    data = (cloud() * there[..., None], there)
+    check_symmetrizer(build, eq.Symmetry(group, (points(), sets()), sets()), lambda: Tuples(20), data)
+
+
+def test_node_pairs_alone():
+    torch.manual_seed(0)
+    symmetry = eq.Symmetry(S5, pairs(), pairs())
+    check_symmetrizer(Learned(samples=4, eval_samples=4), symmetry, mlp(25, (5, 5)), cloud(5, 5))
 
 
 def test_tuples():

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, one_of, positive_int, require
 from equilearn.actions import Data, batch_size, first_leaf
-from equilearn.groups import ENUMERATION_LIMIT, SO, Element, Group, O, Product
+from equilearn.groups import ENUMERATION_LIMIT, SO, Element, Group, O, Product, Symmetric
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
 from equilearn.symmetrization._plane import even_orthogonal, even_rotations
+from equilearn.symmetrization._views import factors_of, mask_of
 from equilearn.symmetry import Symmetry
 
 Window: TypeAlias = float | Callable[[tuple[int, ...], torch.Generator | None], Element]
@@ -31,6 +32,8 @@ class Average(Strategy):
     falls as `1/sqrt(k)`. A non-compact group has no Haar *probability* measure, so that no average
     over all of it exists; it is refused, unless a `window` says which part to average over, which
     gives approximate symmetry near the middle of that window.
+
+    The items of sets and graphs with a mask are put in random order, padding last.
 
     Args:
         samples: elements per input in training: a number, `"all"`, or None for all of a finite
@@ -116,6 +119,7 @@ class Average(Strategy):
             order = int(group.order)  # type: ignore[arg-type]
             return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True, shared=True)
         g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
+        g = _padding_last(symmetry, x, g, generator)
         return Elements(g, uniform_weight(x, int(count)))
 
     def _count(self, group: Group, samples: Samples) -> int | Literal["all"]:
@@ -173,6 +177,20 @@ def _no_haar(group: Group) -> str:
         "(equilearn.nn), or give window=... to average over a stated part of the group, "
         "which makes the model approximately symmetric there."
     )
+
+
+def _padding_last(symmetry: Symmetry, x: Data, g: Element, generator: torch.Generator | None) -> Element:
+    """Permutations put the items that are there first, in uniformly random order, where the data hold a mask:
+    so the model sees them where it would without padding."""
+    factors = factors_of(symmetry.group)
+    parts = list(g) if isinstance(symmetry.group, Product) else [g]
+    for index, factor in enumerate(factors):
+        mask = mask_of(symmetry.input, index, x) if isinstance(factor, Symmetric) else None
+        if mask is not None:
+            where = generator_device(generator, mask.device)
+            keys = torch.rand(parts[index].shape, generator=generator, device=where).to(mask.device)
+            parts[index] = torch.argsort(keys + (~mask).unsqueeze(1).to(keys.dtype), dim=-1)
+    return tuple(parts) if isinstance(symmetry.group, Product) else parts[0]
 
 
 # --- evenly spaced elements -------------------------------------------------------------------

@@ -6,7 +6,7 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +20,7 @@ from equilearn.symmetrization._centring import centroid_of, shifted_to_origin
 from equilearn.symmetrization._moving import repeat
 from equilearn.symmetrization._net_check import check_net
 from equilearn.symmetrization._noise import Noise, add_noise
-from equilearn.symmetrization._penalty import Softness, distance_to_identity, entropy_of, unresolved
+from equilearn.symmetrization._penalty import Softness, distance_to_identity, entropy_of
 from equilearn.symmetrization._readouts import (
     Readout,
     draw_index,
@@ -31,6 +31,7 @@ from equilearn.symmetrization._readouts import (
     readouts_of,
     rotations,
     score_weights,
+    unresolved,
 )
 from equilearn.symmetrization._sampler_nets import default_net
 from equilearn.symmetrization._soft_sort import relax
@@ -181,7 +182,7 @@ class Learned(Strategy):
 
     def forward_passes(self, symmetry: Symmetry) -> int:
         count = self._count(readouts_of(symmetry, self.limit), None)
-        return int(symmetry.group.order) if count == "all" else int(count)  # type: ignore[arg-type]
+        return int(symmetry.group.order or 1) if count == "all" else count
 
     def extra_repr(self) -> str:
         return (
@@ -198,7 +199,7 @@ class Learned(Strategy):
         count = self._count(plan, k)
         if count == "all":
             return self._all(symmetry, plan, x)
-        size, count = batch_size(x), int(count)
+        size = batch_size(x)
         block = 2 if self.antithetic and count % 2 == 0 else 1
         draws = count if self._is_noisy(plan) else 1
         outputs: list[Tensor | None] = [None] * len(plan)
@@ -296,8 +297,8 @@ class Learned(Strategy):
     def _softness(self) -> Softness:
         return Softness(self.temperature, self.rounds)
 
-    def _count(self, plan: tuple[Readout, ...], k: Samples) -> Samples:
-        wanted = self._samples(k)
+    def _count(self, plan: tuple[Readout, ...], k: Samples) -> int | Literal["all"]:
+        wanted = self._samples(k) or 1
         kinds = {part.kind for part in plan}
         if k is None and wanted != "all" and "logits" not in kinds and not self._is_noisy(plan):
             return 1  # all samples would be the same
@@ -322,7 +323,7 @@ class Learned(Strategy):
         if not self._is_noisy(plan):
             return x
         permuting = [part.index for part in plan if part.kind == "scores"]
-        isotropic = any(part.kind == "vectors" for part in plan)
+        isotropic = any(part.kind != "scores" for part in plan)
         law = Noise(self.noise, permuting[0] if permuting else None, isotropic, count, paired)
         return add_noise(law, symmetry.input, x, generator)
 

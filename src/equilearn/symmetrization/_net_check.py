@@ -62,8 +62,8 @@ def _deviation(
             whole = f", factor {part.index} of {group}," if isinstance(group, Product) else ""
             raise InputError(
                 f"The sampler network {name} is not equivariant: when the input is moved by {part.group}{whole} its "
-                f"{part.kind} differ from the moved {part.kind} by {error:.2g} of their spread. {_advice(part)} Without "
-                "net=... a fitting network is built. With check=False this test is left out."
+                f"{part.kind} differ from the moved {part.kind} by {error:.2g} of their spread. {_advice(part)} "
+                "Without net=... a fitting network is built. With check=False this test is left out."
             )
         worst = max(worst, error)
     return worst

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool
@@ -23,7 +23,8 @@ class Noise:
         scale: upper end of the uniform noise on the features of nodes; standard deviation of the normal
             noise on vectors, which must be isotropic, since its law must not change under rotations.
         index: the factor that permutes; None where none does.
-        isotropic: whether rotations act: normal noise on vectors, none on anything else.
+        isotropic: whether other factors act than those that permute: normal noise on vectors in space then,
+            and none on anything else, where there are some.
         count: samples an input, consecutive.
         paired: whether samples come in antithetic pairs, `e` and `-e` (`scale - e`).
     """
@@ -44,12 +45,15 @@ def add_noise(noise: Noise, action: Action, x: Data, generator: torch.Generator 
     if noise.scale == 0:
         return x
     found, added = _walk(noise, action, x, x, action, noise.index, generator)
-    if not added and not noise.isotropic and noise.index is not None:
+    if not added and noise.isotropic and noise.index is not None:
+        noise = replace(noise, isotropic=False)
+        found, added = _walk(noise, action, x, x, action, noise.index, generator)
+    if not added and noise.index is not None:
         found, added = _on_diagonals(noise, action, x, generator)
     if not added:
         raise InputError(
             f"A learned distribution adds noise to floating-point features, and {action.name} on these data has none. "
-            "Convert whole numbers with x.float(), or give nodes a feature of ones."
+            "Convert whole numbers with x.float(), give nodes a feature of ones, or describe items as sets (B, n, C)."
         )
     return found
 
@@ -87,7 +91,9 @@ def _walk(
 def _on_vectors(
     noise: Noise, action: Action, x: Tensor, whole: Data, root: Action, generator: torch.Generator | None
 ) -> tuple[Tensor, bool]:
-    if isinstance(action, VectorAction):
+    if isinstance(action, VectorAction) and not any(
+        action.permuted_axes(i, x) for i in range(len(factors_of(root.group)))
+    ):
         return x + _draw(noise, x.shape, x, generator, normal=True), True
     if not isinstance(action, PointAction) or not any(_turns(f) for f in factors_of(action.group)):
         return x, False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from equilearn.actions import Data, first_leaf
@@ -86,17 +86,3 @@ def _relaxed(
     scores = elements.aux["scores"][index].flatten(0, 1)
     mask = None if mask is None else repeat(mask, elements.count)
     return relax(scores, g.flatten(0, 1), mask, temperature=softness.temperature, rounds=softness.rounds)
-
-
-def unresolved(kind: str, values: Tensor, mask: Tensor | None) -> Bool[Tensor, "M"]:
-    """Where rounding or chance decides: scores that (nearly) tie, vectors that (nearly) depend on each other."""
-    values = values.detach()
-    tolerance = 1e-9 if values.dtype == torch.float64 else 1e-4
-    if kind == "scores":
-        if mask is not None:  # spread those that are not there far apart, so that none of them ties
-            steps = 10 + torch.arange(values.shape[1], dtype=values.dtype, device=values.device)
-            values = torch.where(mask, values, steps)
-        gaps = values.sort(-1).values.diff(dim=-1)
-        return (gaps < tolerance).any(-1)
-    r = torch.linalg.qr(values.to(torch.float64), mode="r").R.diagonal(dim1=-2, dim2=-1).abs()
-    return ~(r.amin(-1) > tolerance * values.abs().amax((-1, -2)))

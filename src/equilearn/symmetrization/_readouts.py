@@ -124,7 +124,7 @@ def _checked(part: Readout, out: Any, size: int, name: str) -> Tensor | None:
     if not isinstance(out, Tensor) or not out.is_floating_point():
         given = out.dtype if isinstance(out, Tensor) else type(out).__name__
         raise InputTypeError(
-            f"The sampler network {name} must return {part.kind} for {part.group}, a floating-point tensor; got {given}."
+            f"The sampler network {name} must return {part.kind} for {part.group}, floating point; got {given}."
         )
     need = part.need(size)
     if part.kind == "scores" and tuple(out.shape) == (*need, 1):
@@ -171,8 +171,30 @@ def random_descending(
 
 
 def rotations(part: Readout, vectors: Float[Tensor, "M d d"], generator: torch.Generator | None) -> Tensor:
-    """Orthogonal matrices from the columns; float64, as group elements are."""
-    return gram_schmidt(vectors.to(torch.float64), proper=part.proper, generator=generator, noise=DEPENDENT)
+    """Orthogonal matrices from the columns, float64, as group elements are. Columns that depend on each
+    other get a little isotropic noise, and then span a random frame instead of one that rounding picks."""
+    where = generator_device(generator, vectors.device)
+    drawn = torch.randn(vectors.shape, generator=generator, device=where, dtype=torch.float64).to(vectors.device)
+    size = vectors.detach().abs().amax((-2, -1), keepdim=True).to(torch.float64)
+    drawn = drawn * DEPENDENT * torch.where(size > 0, size, torch.ones_like(size))
+    bad = unresolved("vectors", vectors, None)[:, None, None]
+    return gram_schmidt(
+        vectors.to(torch.float64) + torch.where(bad, drawn, torch.zeros_like(drawn)), proper=part.proper
+    )
+
+
+def unresolved(kind: Kind, values: Tensor, mask: Tensor | None) -> Bool[Tensor, "M"]:
+    """Where rounding or chance decides: scores that (nearly) tie, vectors that (nearly) depend on each other."""
+    values = values.detach()
+    tolerance = 1e-9 if values.dtype == torch.float64 else 1e-4
+    if kind == "scores":
+        if mask is not None:  # spread those that are not there far apart, so that none of them ties
+            steps = 10 + torch.arange(values.shape[1], dtype=values.dtype, device=values.device)
+            values = torch.where(mask, values, steps)
+        gaps = values.sort(-1).values.diff(dim=-1)
+        return (gaps < tolerance).any(-1)
+    r = torch.linalg.qr(values.to(torch.float64), mode="r").R.diagonal(dim1=-2, dim2=-1).abs()
+    return ~(r.amin(-1) > tolerance * values.abs().amax((-1, -2)))
 
 
 def draw_index(logp: Float[Tensor, "B k K"], paired: bool, generator: torch.Generator | None) -> Int[Tensor, "B k"]:
@@ -191,7 +213,7 @@ def draw_index(logp: Float[Tensor, "B k K"], paired: bool, generator: torch.Gene
 def score_weights(chosen: Float[Tensor, "B k"], block: int) -> Float[Tensor, "B k"]:
     """`1/k` in value. Their gradient makes that of the weighted mean unbiased: each sample's log
     probability has the weight of its output less the mean output of the other blocks."""
-    size, count = chosen.shape
+    count = chosen.shape[1]
     slope = chosen - chosen.detach()
     if count > block:
         total = slope.sum(1, keepdim=True)

@@ -61,8 +61,8 @@ def soft_permutation(
                 [0.8808, 0.1192]])
     """
     n = _check(scores, temperature, rounds, mask)
-    flat = scores.reshape(-1, n)
-    inside = None if mask is None else mask.reshape(-1, n)
+    flat = scores.reshape(math.prod(scores.shape[:-1]), n)
+    inside = None if mask is None else mask.reshape(flat.shape)
     order = descending(flat, inside)
     matrix, _ = relax(flat, order, inside, temperature=temperature, rounds=rounds)
     return matrix.reshape(*scores.shape, n)
@@ -152,7 +152,7 @@ class _Relax(torch.autograd.Function):
         if matrix_grad is None and entropy_grad is None:
             return None, None, None, None, None
         grad = torch.empty_like(ordered)
-        for part in _parts(*ordered.shape, ordered.device):
+        for part in _parts(len(ordered), ordered.shape[1], ordered.device):
             count = rest[0][part] if rest else None
             kernel, sign = _kernel(ordered[part], count, ctx.temperature)
             soft_grad = torch.zeros_like(kernel)
@@ -205,7 +205,7 @@ def _kernel(
     difference = ordered.unsqueeze(2) - ordered.unsqueeze(1)
     sign = difference.sign()
     kernel = difference.abs_().mul_(-1 / temperature).exp_()
-    kernel = torch.nn.functional.threshold_(kernel, SMALLEST, 0.0)
+    kernel = torch.threshold_(kernel, SMALLEST, 0.0)
     if count is not None:
         both = there.unsqueeze(2) & there.unsqueeze(1)
         kernel = torch.where(both, kernel, torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device))

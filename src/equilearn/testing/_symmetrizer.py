@@ -36,8 +36,8 @@ def check_symmetrizer(
     The laws: elements lie in the group and weights sum to one; the model is called once, on `B k`
     inputs; a call changes nothing and repeats under the same seed; the result is equivariant, up to
     rounding where `is_exact` says so and otherwise on average (a t test over repeated calls, whose
-    spread is the resampling error); gradients reach every parameter of the model; deep copies and
-    reloaded state dictionaries give the same outputs; a batch of one works.
+    spread is the resampling error); gradients reach every parameter of the model, and the parameters of
+    the strategy where it has some; deep copies and reloaded state dictionaries give the same outputs; a batch of one works.
 
     Where the action on `x` interpolates (images under SO(2), O(2)), equivariance is checked at
     quarter turns, which are exact; for other interpolated actions it is not checked.
@@ -60,7 +60,7 @@ def check_symmetrizer(
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     seed = int(torch.randint(0, 2**31, (), generator=generator))
-    made = symmetrize(make_model(), symmetry, copy.deepcopy(strategy))
+    made = symmetrize(make_model(), symmetry, copy.deepcopy(strategy), example=x)
     _check_gradients(made, x, seed)
     made.eval()
     with torch.no_grad():
@@ -135,10 +135,16 @@ def _check_gradients(model: Symmetrized, x: Data, seed: int) -> None:
         return
     leaves = _leaves(y)
     loss = sum((leaf.square().sum() + leaf.sum() for leaf in leaves), torch.zeros((), device=leaves[0].device))
-    grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    dead = [n for n, g in zip(parameters, grads, strict=True) if g is None or not bool(torch.isfinite(g).all())]
+    own = [p for p in model.strategy.parameters() if p.requires_grad]
+    grads = torch.autograd.grad(loss, [*parameters.values(), *own], allow_unused=True)
+    dead = [n for n, g in zip(parameters, grads, strict=False) if g is None or not bool(torch.isfinite(g).all())]
     if dead:
         raise CheckFailed(f"No finite gradient reaches these parameters of the model: {', '.join(dead)}.")
+    reached = [g for g in grads[len(parameters) :] if g is not None]
+    if own and not any(bool(g.any()) for g in reached):
+        raise CheckFailed(f"No gradient reaches the parameters of the strategy {type(model.strategy).__name__}.")
+    if not all(bool(torch.isfinite(g).all()) for g in reached):
+        raise CheckFailed(f"The gradient of the strategy {type(model.strategy).__name__} is not finite.")
 
 
 def _check_copies(model: Symmetrized, make_model: Callable[[], nn.Module], x: Data, seed: int) -> None:

@@ -102,7 +102,9 @@ def fit(
         model: any module, batch first. Its modes (training or evaluation) are restored at the end.
         x: inputs, a tensor or a tuple of tensors, batch first.
         y: labels `(B,)` int64 for `"cross_entropy"`, targets shaped like the output for `"mse"`.
-        loss: `"cross_entropy"`, `"mse"`, or a function of `(output, y)` that returns a scalar.
+        loss: `"cross_entropy"`, `"mse"`, or a function of `(output, y)` that returns a scalar. Where the model
+            has a method `forward_with_penalty(x) -> (output, penalty)`, as symmetrized ones have, the penalty is
+            added for the gradient; the history tells the loss alone.
         schedule: `"cosine"` (down to zero) or `"constant"`, after `warmup` steps of linear rise.
         clip: largest norm of the gradient; None for no limit.
         validation: `(x, y)` held out; the best weights by its loss are put back at the end.
@@ -269,12 +271,12 @@ class _Run:
         """One optimizer step; returns its loss."""
         self.model.train()
         x, y = self._batch()
-        output = self._forward(x)
+        output, penalty = self._forward(x)
         if self.step == 0:
             check_fit(self.named_loss, output, self.y, y)
         loss = self.loss(output, y)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss if penalty is None else loss + penalty).backward()
         norm = torch.zeros((), device=loss.device)
         if self.plan.clip is not None:
             norm = nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
@@ -286,9 +288,11 @@ class _Run:
         self.step, self.sum, self.count = self.step + 1, self.sum + value, self.count + 1
         return value
 
-    def _forward(self, x: Data) -> Any:
+    def _forward(self, x: Data) -> tuple[Any, Tensor | None]:
+        """The output, and what the model itself asks to be added to the loss."""
         try:
-            return self.model(x)
+            both = getattr(self.model, "forward_with_penalty", None)
+            return (self.model(x), None) if both is None else both(x)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
