@@ -62,6 +62,7 @@ HEAVY = (
     "ray",
     "scipy.stats",
     "sklearn",
+    "torch_geometric",
     "xarray",
 )
 

@@ -3,7 +3,7 @@
 from equilearn.actions._base import Action, Axes, Data, Unbound, batch_size, first_leaf, map_data
 from equilearn.actions._factor import FactorAction, factor
 from equilearn.actions._flat import flat_rep
-from equilearn.actions._graph_checks import check_graph
+from equilearn.actions._graph_checks import check_graph, is_edge_list
 from equilearn.actions._graph_forms import in_matrices, to_adjacency, to_edges
 from equilearn.actions._graphs import EdgeAction, GraphAction, PairAction, edges, graphs, pairs
 from equilearn.actions._images import ImageAction, images
@@ -36,6 +36,7 @@ __all__ = [
     "graphs",
     "images",
     "in_matrices",
+    "is_edge_list",
     "map_data",
     "pairs",
     "parse",

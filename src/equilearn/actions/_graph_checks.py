@@ -59,7 +59,13 @@ def check_graph(
 
 
 def is_edge_list(adjacency: Tensor) -> bool:
-    """Whether a tensor lists edges `(B, E, 2)`: whole numbers, two in a row."""
+    """Whether a tensor lists edges `(B, E, 2)`: int64, two in a row. Matrices of graphs are of another dtype.
+
+    Example:
+        >>> import torch
+        >>> is_edge_list(torch.tensor([[[0, 1], [1, 0]]])), is_edge_list(torch.ones(1, 2, 2))
+        (True, False)
+    """
     return adjacency.dtype == torch.int64 and adjacency.ndim == 3 and adjacency.shape[-1] == 2
 
 

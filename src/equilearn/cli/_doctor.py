@@ -27,10 +27,13 @@ EXTRAS = {
     "fields": (("xarray", "netcdf4"), "fields on grids, netCDF files"),
     "sdp": (("clarabel", "cvxpy"), "semidefinite programs"),
     "physics": (("mujoco",), "simulated bodies"),
-    "graphs": (("networkx",), "graphs"),
+    "graphs": (("networkx", "torch-geometric"), "graphs"),
     "onnx": (("onnxruntime",), "audit of ONNX models"),
     "peers": (("e3nn", "xrfm"), "benchmarks against other libraries"),
-    "dev": (("pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "pyright", "onnx"), "tests and checks"),
+    "dev": (
+        ("pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "pyright", "onnx", "torch-geometric"),
+        "tests and checks",
+    ),
     "docs": (("sphinx", "myst-parser", "furo"), "documentation"),
 }
 

@@ -8,6 +8,7 @@ from equilearn.data._function import load_function, user_code
 from equilearn.data._graph_tasks import cycles, pattern
 from equilearn.data._load import load, load_inputs
 from equilearn.data._nbody import nbody
+from equilearn.data._pyg import from_pyg, to_pyg
 from equilearn.data._small_graphs import automorphism_graphs, graph8c, wl_equal_pairs
 from equilearn.data._split import subsample
 from equilearn.data._task import Kind, Task
@@ -21,6 +22,7 @@ __all__ = [
     "digits",
     "exp_graphs",
     "from_arrays",
+    "from_pyg",
     "graph8c",
     "load",
     "load_function",
@@ -30,6 +32,7 @@ __all__ = [
     "pattern",
     "simulate_charges",
     "subsample",
+    "to_pyg",
     "user_code",
     "wl_equal_pairs",
 ]
