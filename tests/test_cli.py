@@ -157,6 +157,8 @@ def test_constraints_fit_the_ranges() -> None:
         (["advise", "digits", "--group", "C4", "--strategies", "avarage"], "average"),
         (["advise", "digits", "--group", "C4", "--preset", "quik"], "quick"),
         (["advise", "digits", "--group", "C4", "--action", "imagse"], "images"),
+        (["advise", "digits"], "Which symmetry? Name its group"),
+        (["advise", "cycles", "--action", "graphs"], "name the group too"),
         (["advise", "nowhere.npz", "--group", "C4"], "nowhere.npz"),
         (["advise", "digits", "--group", "S5"], "S5"),
         (["audit", "model.pt", "digits", "--group", "C4"], "package.module:function"),
@@ -180,9 +182,7 @@ def test_bad_input_is_one_sentence_and_2(
     assert not written, f"half-written: {written}"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["advise"], ["advise", "digits"], ["frob"], ["advise", "digits", "--froup", "C4"]]
-)
+@pytest.mark.parametrize("arguments", [["advise"], ["frob"], ["advise", "digits", "--froup", "C4"]])
 def test_misuse_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert "Usage" in capsys.readouterr().err

@@ -11,9 +11,11 @@ from equilearn import actions, advisor, data, reps
 from equilearn._check import InputError
 from equilearn.advisor import advise as eq_advise
 from equilearn.advisor import advise_task, candidates, symmetry_from_names
+from equilearn.advisor._advise import moved_word
 from equilearn.advisor._plan import make_plan
 from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, load_task, save_task
-from equilearn.groups import SO, Cyclic, FiniteGroup, Lorentz, Symmetric
+from equilearn.advisor._trial import TargetScaler, _hits
+from equilearn.groups import SO, Cyclic, Euclidean, FiniteGroup, Lorentz, O, Symmetric
 from equilearn.studies import Store
 from equilearn.symmetry import Symmetry
 
@@ -202,10 +204,66 @@ def test_points_get_frames_and_an_exact_network():
     symmetry = Symmetry(SO(3), input=actions.points(4))
     advice = advise(task, symmetry, strategies=tuple(c.name for c in candidates()))
     used = {row["strategy"]: row for row in advice.rows}
-    assert {"plain", "augment", "average", "frames", "canonicalize", "exact"} <= set(used)
+    assert {"plain", "augment", "average", "frames", "canonicalize", "learned", "exact"} <= set(used)
+    assert used["learned"]["resampling"] > 0 and used["learned"]["verdict"] == "stochastic"
     for name in ("frames", "exact"):
         assert used[name]["equivariance_error"] < 1e-4
     assert used["plain"]["equivariance_error"] > 0.01
+
+
+def particles(generator, group):
+    """Four points with a velocity and a charge; they move on by their velocity."""
+    x = torch.randn(40, 4, 7, generator=generator)
+    return data.from_arrays(
+        x,
+        x[..., :3] + x[..., 3:6],
+        kind="regression",
+        name="drift",
+        symmetry=Symmetry(group, actions.points(4, vectors=1, scalars=1), actions.points(4)),
+    )
+
+
+@pytest.mark.parametrize("group", [Euclidean(3) * Symmetric(4), O(3) * Symmetric(4)], ids=str)
+def test_permuted_points_in_space_get_an_exact_network_and_a_learned_strategy(group):
+    task = particles(torch.Generator().manual_seed(0), group)
+    used = {row["strategy"]: row for row in advise(task, None, strategies=("plain", "learned", "exact")).rows}
+    assert used["exact"]["equivariance_error"] < 1e-5 < 0.01 < used["plain"]["equivariance_error"]
+    assert used["learned"]["resampling"] > 0
+
+
+def test_targets_that_a_group_shifts_are_not_rescaled():
+    task = particles(torch.Generator().manual_seed(0), Euclidean(3) * Symmetric(4))
+    assert not TargetScaler(task, task.symmetry).active
+    turned = Symmetry(O(3) * Symmetric(4), actions.points(4, vectors=1, scalars=1), actions.points(4))
+    assert TargetScaler(task, turned).active
+
+
+def test_graphs_are_told_from_the_shapes_of_their_parts():
+    task = data.cycles(40, 12, n=8)
+    assert symmetry_from_names("S8", task).input.name == task.symmetry.input.name
+    used = {
+        row["strategy"]: row for row in advise(task, None, strategies=("plain", "average", "learned", "exact")).rows
+    }
+    assert used["exact"]["equivariance_error"] < 1e-4
+    assert set(used) == {"plain", "average", "learned", "exact"}
+
+
+def test_parts_that_are_no_graph_leave_the_action_open():
+    x = (torch.randn(6, 4, 2), torch.randn(6, 3, 3))
+    task = data.from_arrays(x, torch.randn(6, 1), x, torch.randn(6, 1))
+    with pytest.raises(InputError, match="2 parts of shapes"):
+        symmetry_from_names("S4", task)
+
+
+def test_classes_of_nodes_count_by_node_without_padding():
+    found = torch.tensor([[0, 1, 1], [1, 1, 0]])
+    labels = torch.tensor([[0, 1, -1], [1, 0, 0]])
+    assert _hits(found, labels).tolist() == pytest.approx([1.0, 2 / 3])
+
+
+def test_words_for_what_moved():
+    assert moved_word(Symmetry(SO(3) * Symmetric(4), actions.points(4))) == "rotated and permuted"
+    assert moved_word(Symmetry(Euclidean(3), actions.points(4))) == "moved"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,19 @@ from equilearn.advisor._summary import summarize
 from equilearn.advisor._symmetry import check_fits, symmetry_from_names
 from equilearn.advisor._trial import run
 from equilearn.data import Task, from_arrays
-from equilearn.groups import SO, Cyclic, Dihedral, Lorentz, O, Scaling, Symmetric, Translation
+from equilearn.groups import (
+    SO,
+    Cyclic,
+    Dihedral,
+    Euclidean,
+    Lorentz,
+    O,
+    Product,
+    Scaling,
+    SpecialEuclidean,
+    Symmetric,
+    Translation,
+)
 from equilearn.studies import LocalExecutor, Store, config_key, cores, environment, run_trials
 from equilearn.symmetry import Symmetry
 
@@ -266,9 +278,15 @@ _MOVED = (
     (Lorentz, "boosted"),
     (Translation, "shifted"),
     (Scaling, "rescaled"),
+    (Euclidean | SpecialEuclidean, "moved"),
 )
 
 
 def moved_word(symmetry: Symmetry) -> str:
-    """What an input is once the group has acted on it, in one word for sentences."""
-    return next((word for kind, word in _MOVED if isinstance(symmetry.group, kind)), "transformed")
+    """What an input is once the group has acted on it, in a word or two for sentences."""
+    group = symmetry.group
+    factors = group.factors if isinstance(group, Product) else (group,)
+    found = [next((word for kind, word in _MOVED if isinstance(one, kind)), "transformed") for one in factors]
+    if "transformed" in found or any(" or " in word for word in found[:-1]):
+        return found[0] if len(found) == 1 else "transformed"
+    return " and ".join(dict.fromkeys(found))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from equilearn._check import InputError, one_of, positive_int, require
 from equilearn.actions import batch_size, first_leaf, map_data
-from equilearn.advisor._candidates import BaseModel, Candidate, candidates, plain_network
+from equilearn.advisor._candidates import Candidate, candidates
+from equilearn.advisor._networks import BaseModel, output_shape, plain_network
 from equilearn.data import Task, load_function
 from equilearn.symmetry import Symmetry
 
@@ -115,7 +116,7 @@ def _try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
 
 
 def _check_output(output: Any, task: Task) -> None:
-    wanted = (task.classes,) if task.kind == "classification" else tuple(task.y_train.shape[1:])
+    wanted = output_shape(task)
     require(
         isinstance(output, Tensor) and tuple(output.shape[1:]) == wanted,
         f"The network returns {tuple(getattr(output, 'shape', ()))} for two inputs, but the task needs (2, "

@@ -38,6 +38,8 @@ def symmetry_from_names(group: str, task: Task, *, action: str | None = None, ou
 
 def guess_action(group: Group, x: Data) -> actions.Unbound | actions.Action:
     """The action that the shape of `x` suggests; an error that lists the choices where none does."""
+    if isinstance(x, tuple):
+        return _guess_parts(group, x)
     shape = tuple(first_leaf(x).shape[1:])
     if len(shape) == 3:
         return actions.images()
@@ -55,7 +57,21 @@ def guess_action(group: Group, x: Data) -> actions.Unbound | actions.Action:
             return actions.vectors(copies * reps.defining(group))
     raise InputError(
         f"Inputs of shape {shape} leave open how {group} acts on them. Say it with --action: "
-        "images, points:N, vectors:K (K copies of the group's own vectors), sets."
+        "images, points:N, vectors:K (K copies of the group's own vectors), sets, graphs."
+    )
+
+
+def _guess_parts(group: Group, x: tuple[Data, ...]) -> actions.Unbound:
+    """Graphs: features of nodes, an adjacency of nodes by nodes, and perhaps a mask."""
+    shapes = [tuple(first_leaf(part).shape[1:]) for part in x]
+    nodes = shapes[0][:1]
+    of_pairs = len(shapes) in (2, 3) and len(shapes[0]) == 2 and shapes[1][:2] == nodes * 2
+    if of_pairs and shapes[2:] in ([], [nodes]):
+        return actions.graphs(nodes[0], mask=len(shapes) == 3)
+    listed = ", ".join(map(str, shapes))
+    raise InputError(
+        f"Inputs of {len(shapes)} parts of shapes {listed} leave open how {group} acts on them. Say it with --action, "
+        "such as graphs, or one name for each part joined by +."
     )
 
 
@@ -71,7 +87,7 @@ def check_fits(symmetry: Symmetry, task: Task) -> None:
     """Raise `InputError` unless the symmetry acts on all of the task's inputs and targets."""
     for x in (task.x_train, task.x_test):
         symmetry.input.check(x)
-    if task.kind == "regression":
+    if task.kind == "regression" or task.y_train.ndim > 1:
         symmetry.output.check(task.y_train)
     elif not symmetry.is_invariance:
         raise InputError(

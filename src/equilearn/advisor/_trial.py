@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from equilearn.actions import Data, batch_size, map_data
-from equilearn.advisor._candidates import Candidate, candidates, plain_network
+from equilearn.advisor._candidates import Candidate, candidates
+from equilearn.advisor._networks import plain_network
 from equilearn.advisor._snapshot import load_task
 from equilearn.data import Task, load_function, subsample
 from equilearn.groups import Element, Group
@@ -38,7 +39,7 @@ def run(folder: str, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, An
 
 
 def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
-    labels = task.y_train if task.kind == "classification" else None
+    labels = task.y_train if task.kind == "classification" and task.y_train.ndim == 1 else None
     generator = torch.Generator().manual_seed(config["seed"])
     return data_symmetry(task.x_train, labels, symmetry, generator=generator).as_dict()
 
@@ -78,11 +79,12 @@ class TargetScaler:
     """Targets of a regression at unit scale for training; labels of a classification untouched.
 
     Invariant targets are standardised feature by feature. Targets that move with the group are
-    divided by one number, the only scaling that commutes with every action.
+    divided by one number, the only scaling that commutes with every linear action, and left alone
+    where the group shifts them.
     """
 
     def __init__(self, task: Task, symmetry: Symmetry):
-        self.active = task.kind == "regression"
+        self.active = task.kind == "regression" and symmetry.output.is_linear
         if self.active:
             y = task.y_train
             self.shift = y.mean(0) if symmetry.is_invariance else torch.zeros_like(y[0])
@@ -172,14 +174,25 @@ def _scores(model: nn.Module, task: Task, symmetry: Symmetry, config: dict[str, 
 def _losses(model: nn.Module, task: Task, symmetry: Symmetry, g: Element | None) -> Tensor:
     """Per test input: 1 where the class is right, or the squared error over the mean squared target."""
     x, y = task.x_test, task.y_test
+    scale = y  # what errors are relative to
     if g is not None:
         x = symmetry.act_input(g, x)
         y = y if symmetry.is_invariance else symmetry.act_output(g, y)
+        scale = y if symmetry.output.is_linear else scale  # a shift makes targets larger, not errors smaller
     output = predict(model, x)
     if task.kind == "classification":
-        return (output.argmax(-1) == y).double()
+        return _hits(output.argmax(-1), y)
     error = (output.reshape(len(y), -1) - y.reshape(len(y), -1)).double().square().sum(-1)
-    return error / y.double().reshape(len(y), -1).square().sum(-1).mean().clamp_min(1e-300)
+    return error / scale.double().reshape(len(y), -1).square().sum(-1).mean().clamp_min(1e-300)
+
+
+def _hits(found: Tensor, labels: Tensor) -> Tensor:
+    """1 where the class is right; the share of right nodes, padding left out, where nodes have classes."""
+    right = (found == labels).double()
+    if labels.ndim == 1:
+        return right
+    there = (labels >= 0).double()
+    return (right * there).sum(1) / there.sum(1).clamp_min(1)
 
 
 def _summary_score(losses: Tensor, task: Task) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from equilearn._check import positive_int
+from equilearn._check import InputError, positive_int, require
 from equilearn.cli._output import (
     command_line,
     console,
@@ -19,10 +19,14 @@ from equilearn.cli._output import (
     words,
 )
 
+if TYPE_CHECKING:
+    from equilearn.data import Task
+    from equilearn.symmetry import Symmetry
+
 
 def run(
     source: str,
-    group: str,
+    group: str | None,
     *,
     names: dict[str, str | None],
     loading: dict[str, Any],
@@ -36,12 +40,16 @@ def run(
 
     if options["workers"] is not None:
         positive_int(options["workers"], "--workers")
-    groups.parse(group)  # a wrong name is found before the data are read
+    if group is not None:
+        groups.parse(group)  # a wrong name is found before the data are read
     sizes, strategies = whole_numbers(options.pop("sizes"), "--sizes"), words(options.pop("strategies"))
     task = data.load(source, **loading_options(loading, names["action"]))
-    symmetry = symmetry_from_names(group, task, **names)
+    symmetry = symmetry_from_names(group, task, **names) if group else own_symmetry(task, names)
     print_note(f"{task}; {symmetry}")
-    with output_folder(out, "advise", Path(source).stem, group) as folder, progress_bar("training") as progress:
+    with (
+        output_folder(out, "advise", Path(source).stem, symmetry.group.name) as folder,
+        progress_bar("training") as progress,
+    ):
         advice = advise_task(
             task,
             symmetry,
@@ -58,6 +66,15 @@ def run(
         print_json(advice.summary)
     else:
         show(advice.summary, folder)
+
+
+def own_symmetry(task: Task, names: dict[str, str | None]) -> Symmetry:
+    """The symmetry that the data come with, where no group is named."""
+    if task.symmetry is None:
+        raise InputError("Which symmetry? Name its group, such as --group C4, --group SO3 or --group S5.")
+    for option, given in names.items():
+        require(given is None, f"--{option} {given} says how a group acts: name the group too, with --group.")
+    return task.symmetry
 
 
 def show(summary: dict[str, Any], folder: Path) -> None:

@@ -26,26 +26,20 @@ def _lines(*examples: str) -> str:
 
 
 DATA = (
-    "`digits` (embedded), a `.npz` file with arrays x and y (and x_test, y_test), a `.csv` file with `--target`, "
-    "IDX image files as MNIST is published, or `package.module:function` that returns a Task."
+    "`digits` (embedded), `nbody`, `cycles`, `exp`, `pattern` or `minkowski` (generated), a `.npz` file with arrays x "
+    "and y (and x_test, y_test), a `.csv` file with `--target`, IDX image files as MNIST is published, or "
+    "`package.module:function` that returns a Task."
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
-Group = Annotated[
-    str,
-    typer.Option(
-        "--group",
-        "-g",
-        metavar="G",
-        show_default=False,
-        help="The suspected symmetry: C4, D4 (order 8), S5, SO2, O3, SE3, SL2, Lorentz13, ...; products: SO3xS5.",
-    ),
-]
+GROUP = "The suspected symmetry: C4, D4 (order 8), S5, SO2, O3, SE3, SL2, Lorentz13, ...; products: SO3xS5."
+Group = Annotated[str, typer.Option("--group", "-g", metavar="G", show_default=False, help=GROUP)]
 Action = Annotated[
     str | None,
     typer.Option(
         "--action",
         metavar="ACTION",
-        help="What it does to inputs: images, points:N, vectors:K, sets, trivial. Default: what their shape suggests.",
+        help="What it does to inputs: images, points:N, vectors:K, sets, graphs, trivial. Default: what their shape "
+        "suggests.",
     ),
 ]
 Output = Annotated[
@@ -97,12 +91,22 @@ def _root(
         "equilearn advise train.npz --group C4 --sizes 50,200,1000 --seeds 3 --out results",
         "equilearn advise measurements.csv --target energy --group SO3 --action vectors:3",
         "equilearn advise t10k-images-idx3-ubyte.gz --group SO2 --preset full",
+        "equilearn advise nbody --sizes 200,1000",
         "equilearn advise mypackage.tasks:load --group Lorentz13",
     )
 )
 def advise(
     data: Data,
-    group: Group,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="G",
+            show_default=False,
+            help=f"{GROUP} Default: the symmetry that the data come with (nbody, graphs, a Task of yours).",
+        ),
+    ] = None,
     action: Action = None,
     output: Output = None,
     target: Target = None,

@@ -171,6 +171,8 @@ def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any]) ->
         Fact(*common.VERDICT),
         Fact(*common.FLOOR),
     ]
+    if any(number(r.get("resampling")) for r in rows.all):
+        found.append(Fact(*common.SAMPLING))
     if number(sym.get("interpolation_floor")) or any(number(r.get("interpolation_floor")) for r in rows.all):
         found.append(Fact(*common.INTERPOLATION))
     found.append(

@@ -113,7 +113,7 @@ def _references(error: Mapping[str, Any]) -> list[plots.Reference]:
     named = (
         ("floor", "rounding"),
         ("interpolation_floor", "interpolation"),
-        ("resampling", "resampling"),
+        ("resampling", "sampling"),
         ("chance", "chance"),
     )
     return [plots.Reference(x, label) for key, label in named if (x := number(error.get(key))) and x > 0]
@@ -172,12 +172,7 @@ def _floors(error: Mapping[str, Any]) -> list[Fact]:
     explained = (
         ("floor", "Rounding", common.FLOOR[1]),
         ("interpolation_floor", "Interpolation", common.INTERPOLATION[1]),
-        (
-            "resampling",
-            "Resampling",
-            "How far two calls of a stochastic model on the same input differ: what of the error is randomness "
-            "and no breach of the symmetry. 0 is a deterministic model.",
-        ),
+        ("resampling", "Sampling", f"{common.SAMPLING[1]} 0 is a deterministic model."),
     )
     return [
         Fact(f"{name}: {significant(x, 2)}", said)

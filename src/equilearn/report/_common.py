@@ -52,6 +52,12 @@ FLOOR = (
     "The error that rounding alone leaves in the number format of the model. An error at the floor is zero as far as "
     "can be measured.",
 )
+SAMPLING = (
+    "Sampling error",
+    "How far two calls of a model that draws random elements differ on the same input, in the norm of the equivariance "
+    "error. It falls as one over the square root of the elements drawn; an equivariance error of this size is "
+    "randomness and no breach of the symmetry.",
+)
 INTERPOLATION = (
     "Interpolation floor",
     "The error that resampling a grid makes by itself: an image turned by an angle that is not a multiple of 90° and "

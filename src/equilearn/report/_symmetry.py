@@ -215,16 +215,20 @@ def _overall_table(
     rows: Rows, overall: Mapping[str, Estimate], sizes: Mapping[str, int | None], grid: Mapping[str, float | None]
 ) -> Table:
     cells, interpolated = [], any(grid.values())
+    sampled = any(number(r.get("resampling")) for r in rows.all)
     for name, e in overall.items():
         e = _from_one_seed(rows, name, sizes[name], e)
         floor = rows.column(name, sizes[name], "floor").mean
         verdicts = dict.fromkeys(text(r.get("verdict")) for r in rows.at(name, sizes[name]) if r.get("verdict"))
         verdict = words(", ".join(verdicts) or _verdict(e, floor))
         row = [words(rows.label(name), mark=rows.mark(name)), estimated(_positive(e))]
+        row += [_sampling_error(rows, name, sizes[name])] if sampled else []
         row += [figure(floor, significant(floor, 2))]
         row += [figure(grid[name], significant(grid[name], 2))] if interpolated else []
         cells.append([*row, verdict])
-    columns = [Column("Strategy"), interval_column("Equivariance error"), Column("Rounding floor", True)]
+    columns = [Column("Strategy"), interval_column("Equivariance error")]
+    columns += [interval_column("Sampling error")] if sampled else []
+    columns += [Column("Rounding floor", True)]
     columns += [Column("Interpolation floor", True)] if interpolated else []
     columns += [Column("Verdict")]
     note = f"At {count(rows.sizes[-1])} training samples. " if rows.sizes else ""
@@ -232,6 +236,12 @@ def _overall_table(
         "Brackets: 95 % interval over seeds." if len(rows.seeds) > 1 else "Brackets: bootstrap over inputs, one seed."
     )
     return Table("errors", "Equivariance error of each strategy", columns, cells, note)
+
+
+def _sampling_error(rows: Rows, name: str, size: int | None) -> Cell:
+    """How far two calls on the same input differ; none for a model that draws nothing."""
+    e = rows.column(name, size, "resampling")
+    return estimated(_positive(e)) if e.mean else Cell("none", sort=0.0, copy=("0", "", ""))
 
 
 def _from_one_seed(rows: Rows, name: str, size: int | None, e: Estimate) -> Estimate:
