@@ -7,6 +7,7 @@ from equilearn.actions._graph_checks import check_graph, is_edge_list
 from equilearn.actions._graph_forms import in_matrices, to_adjacency, to_edges
 from equilearn.actions._graphs import EdgeAction, GraphAction, PairAction, edges, graphs, pairs
 from equilearn.actions._images import ImageAction, images
+from equilearn.actions._masks import mask_of
 from equilearn.actions._parse import parse
 from equilearn.actions._points import PointAction, SetAction, points, sets
 from equilearn.actions._simple import CombinedAction, TrivialAction, VectorAction, combine, trivial, vectors
@@ -38,6 +39,7 @@ __all__ = [
     "in_matrices",
     "is_edge_list",
     "map_data",
+    "mask_of",
     "pairs",
     "parse",
     "points",

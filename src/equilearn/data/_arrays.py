@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, not_empty, one_of, require
-from equilearn.actions import Data, ImageAction, batch_size, map_data
+from equilearn.actions import Data, ImageAction, batch_size, is_edge_list, map_data
+from equilearn.data._parts import (
+    check_parts,
+    edges_from,
+    holds_edges,
+    is_graph,
+    labels_nodes,
+    node_labels,
+    pad_edges,
+    require_one_per_node,
+)
 from equilearn.data._split import stratified_choice, take
 from equilearn.data._task import Kind, Task
 from equilearn.symmetry import Symmetry
@@ -44,8 +54,12 @@ def from_arrays(
     as many as samples), make a classification; labels are renumbered from 0 in ascending order.
     Anything else makes a regression; targets `(B,)` become `(B, 1)`.
 
+    Inputs may be a tuple. In a tuple, masks (bool) stay masks, and in graphs `(x, adjacency, mask)` or `(x, edges,
+    mask)`, see `actions.graphs`, lists of edges stay int64. Whole numbers `(B, n)` beside graphs with `n` nodes are
+    labels of the nodes, -1 where there is none; nodes that a mask at the end leaves out lose theirs.
+
     Inputs become float32 (the default dtype). Arrays of uint8 are pixels and are scaled to
-    [0, 1], training and test inputs alike. Images become `(B, C, H, W)`: `(B, H, W)` gets one channel,
+    [0, 1], training and test inputs alike (not in graphs). Images become `(B, C, H, W)`: `(B, H, W)` gets one channel,
     and `(B, H, W, C)` with 1, 3 or 4 channels in the last place and not in the second is turned
     round. Inputs are images where `symmetry` acts on images; without one, where both sides are at
     least 8 (smaller ones are point sets).
@@ -62,7 +76,7 @@ def from_arrays(
     Raises:
         InputError: empty data, NaN or infinity (how many, where), numbers of samples that differ,
             one class only, labels that do not fit, text where numbers are needed, pixels (uint8) in
-            one split and other numbers in the other.
+            one split and other numbers in the other, a mask that leaves nothing of a sample, edges to padding.
 
     Example:
         >>> import numpy as np
@@ -79,21 +93,26 @@ def from_arrays(
     inputs = inputs_from(x, "x", images)
     targets = _to_numpy(y, "y")
     _require_pairs(inputs, targets, "x", "y")
-    chosen = cast(Kind, infer_kind(targets) if kind is None else one_of(kind, KINDS, "kind of task"))
+    chosen = cast(Kind, infer_kind(targets, inputs) if kind is None else one_of(kind, KINDS, "kind of task"))
     held_targets = None if y_test is None else _to_numpy(y_test, "y_test")
+    held = None if x_test is None else inputs_from(x_test, "x_test", images)
     if chosen == "classification":
-        labels, held_labels, found = _labels(targets, held_targets)
-        class_names = class_names or found
+        nodes = labels_nodes(inputs, targets)
+        found = node_labels(inputs, targets, held, held_targets) if nodes else _labels(targets, held_targets)
+        labels, held_labels = found[:2]
+        class_names = class_names or found[2]
     else:
         labels, held_labels = _numbers(targets, "y"), None if held_targets is None else _numbers(held_targets, "y_test")
-    if x_test is None or held_labels is None:
+    if held is None or held_labels is None:
         splits = _split(inputs, labels, chosen, TEST_FRACTION if test_fraction is None else test_fraction, seed)
     else:
         _require_one_scale(x, x_test)
-        held = inputs_from(x_test, "x_test", images)
+        inputs, held = pad_edges(inputs, held)
         _require_pairs(held, held_labels, "x_test", "y_test")
         _require_alike(inputs, labels, held, held_labels)
         splits = (inputs, labels, held, held_labels)
+    for place, split in ((0, "x"), (2, "x_test")):
+        check_parts(symmetry, splits[place], split)
     return Task(name, *splits, kind=chosen, symmetry=symmetry, class_names=class_names, about=about)
 
 
@@ -109,19 +128,31 @@ def check_task(task: Task) -> Task:
         for part in (x, y):
             map_data(lambda t, split=split: _tensor(t, f"x_{split} or y_{split}"), part)
         _require_pairs(x, y, f"x_{split}", f"y_{split}")
+        check_parts(task.symmetry, x, f"x_{split}")
     if task.kind == "classification":
-        require(
-            task.y_train.ndim == 1 and not task.y_train.is_floating_point(),
-            f"Labels must be whole numbers of shape (B,), got {task.y_train.dtype} of {tuple(task.y_train.shape)}.",
-        )
-        require(len(task.y_train.unique()) > 1, "All training labels are equal: one class cannot be told from another.")
+        _check_labels(task)
     return task
+
+
+def _check_labels(task: Task) -> None:
+    y = task.y_train
+    require(
+        y.ndim in (1, 2) and not y.is_floating_point(),
+        "Labels must be whole numbers of shape (B,), or (B, n) for labels of nodes, got "
+        f"{y.dtype} of {tuple(y.shape)}.",
+    )
+    if y.ndim == 2:
+        require_one_per_node(task.x_train, y, "y_train")
+        require_one_per_node(task.x_test, task.y_test, "y_test")
+        y = y[y >= 0]
+    require(len(y.unique()) > 1, "All training labels are equal: one class cannot be told from another.")
 
 
 def _tensor(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise InputTypeError(f"{name} must hold tensors, got {type(value).__name__}.")
-    return finite(not_empty(value, name), name)
+    # Graphs without edges have an empty list of them.
+    return value if is_edge_list(value) and len(value) else finite(not_empty(value, name), name)
 
 
 # --- inputs -------------------------------------------------------------------------------
@@ -130,7 +161,7 @@ def _tensor(value: Any, name: str) -> Tensor:
 def inputs_from(x: Data | np.ndarray, name: str, images: bool | None) -> Data:
     """Inputs as `from_arrays` takes them: numbers, finite, pixels scaled, images in their layout."""
     if isinstance(x, tuple) and all(isinstance(part, Tensor | np.ndarray | tuple) for part in x):
-        return tuple(inputs_from(part, f"{name}[{i}]", False) for i, part in enumerate(x))
+        return _tuple_from(x, name)
     array = _to_numpy(x, name)
     tensor = _numbers(array, name)
     if array.dtype == np.uint8:
@@ -138,8 +169,29 @@ def inputs_from(x: Data | np.ndarray, name: str, images: bool | None) -> Data:
     return as_images(tensor, images)
 
 
+def _tuple_from(x: tuple[Any, ...], name: str) -> Data:
+    """Inputs of several parts: masks and lists of edges as they are, in graphs no number is a pixel."""
+    graph = is_graph(x)
+    found = []
+    for i, part in enumerate(x):
+        where = f"{name}[{i}]"
+        if isinstance(part, tuple):
+            found.append(_tuple_from(part, where))
+        elif graph and i == 1 and holds_edges(part, x[0].shape[1]):
+            found.append(edges_from(part, where))
+        else:
+            array = _to_numpy(part, where)
+            if array.dtype.kind == "b" and not (graph and i == 1):
+                found.append(torch.from_numpy(array.copy()))
+            else:
+                found.append(_numbers(array, where) / (255 if array.dtype == np.uint8 and not graph else 1))
+    return tuple(found)
+
+
 def _require_one_scale(x: Any, x_test: Any, names: tuple[str, str] = ("x", "x_test")) -> None:
     """Bytes are scaled to [0, 1] and other numbers are not: that must be the same in both splits."""
+    if is_graph(x) and is_graph(x_test):
+        return
     if isinstance(x, tuple) and isinstance(x_test, tuple):
         for i, (part, held) in enumerate(zip(x, x_test, strict=False)):
             _require_one_scale(part, held, (f"{names[0]}[{i}]", f"{names[1]}[{i}]"))
@@ -227,8 +279,10 @@ def _require_alike(x: Data, y: Tensor, x_test: Data, y_test: Tensor) -> None:
 # --- targets ------------------------------------------------------------------------------
 
 
-def infer_kind(y: np.ndarray) -> Kind:
+def infer_kind(y: np.ndarray, x: Data | None = None) -> Kind:
     """The kind of task that targets suggest, by the rule of `from_arrays`."""
+    if x is not None and is_graph(x) and labels_nodes(x, y) and y.dtype.kind in "biu":
+        return "classification" if len(np.unique(y)) <= MOST_CLASSES else "regression"
     flat = y.ndim == 1 or y.shape[1:] == (1,)
     if y.dtype.kind in "US":
         return "classification"
@@ -296,5 +350,5 @@ def _split(x: Data, y: Tensor, kind: Kind, fraction: float, seed: int) -> tuple[
     require(total >= 2, "One sample alone cannot be split into training and test data.")
     size = min(max(round(total * fraction), 1), total - 1)
     generator = torch.Generator().manual_seed(seed)
-    test, train = stratified_choice(y, size, generator, stratified=kind == "classification")
+    test, train = stratified_choice(y, size, generator, stratified=kind == "classification" and y.ndim == 1)
     return take(x, train), y[train], take(x, test), y[test]

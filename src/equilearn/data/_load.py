@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from equilearn._check import InputError, require
-from equilearn.actions import Data
+from equilearn.actions import Data, batch_size
 from equilearn.data._arrays import from_arrays, inputs_from
 from equilearn.data._builtin import digits, minkowski
 from equilearn.data._csv import read_csv
@@ -66,7 +64,8 @@ def load(
         source: one of
 
             * `"digits"`, `"minkowski"`, `"nbody"`, `"cycles"`, `"exp"` or `"pattern"`, built in;
-            * an `.npz` file with `x`, `y` and perhaps `x_test`, `y_test` (never unpickled);
+            * an `.npz` file with `x`, `y` and perhaps `x_test`, `y_test` (never unpickled); graphs and point
+              sets have `adjacency` or `edges` and `mask` beside `x`, other inputs of several parts are `x0`, `x1`, ...;
             * a `.csv` or `.tsv` file with a header line and a `target`;
             * an IDX file of images with its labels beside it, gzipped or not, or their folder;
             * `package.module:function`, which is called without arguments and returns a `Task`.
@@ -131,8 +130,8 @@ def _arrays(
         return {**named, "x": x, "y": y, "images": bool(options["images"]), "about": f"{len(x):,} lines of {path.name}"}
     require(target is None, f"target={target!r} names a column of a table, but {path} is not a .csv or .tsv file.")
     if suffix == ".npz":
-        arrays: dict[str, np.ndarray] = read_npz(existing_file(path), max_bytes)
-        return {**named, **arrays, "about": f"{len(arrays['x']):,} samples of {path.name}"}
+        held: dict[str, Any] = read_npz(existing_file(path), max_bytes)
+        return {**named, **held, "about": f"{batch_size(held['x']):,} samples of {path.name}"}
     if path.is_dir() or is_idx(path):
         if not path.is_dir():
             existing_file(path)

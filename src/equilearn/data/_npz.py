@@ -6,8 +6,9 @@ import difflib
 import math
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import numpy as np
 
@@ -15,9 +16,17 @@ from equilearn._check import InputError, require
 
 NAMES = ("x", "y", "x_test", "y_test")
 
+PARTS = ("adjacency", "edges", "mask")
+"""What may stand beside `x` and make the inputs a tuple, in this order; with `_test` for the test split."""
 
-def read_npz(file: Path, limit: int, *, inputs_only: bool = False) -> dict[str, np.ndarray]:
+Arrays: TypeAlias = np.ndarray | tuple[np.ndarray, ...]
+
+
+def read_npz(file: Path, limit: int, *, inputs_only: bool = False) -> dict[str, Arrays]:
     """The arrays `x`, `y` and, where there are any, `x_test`, `y_test` of an `.npz` file.
+
+    Inputs of several parts are a tuple: `x` with `adjacency` or `edges` and perhaps `mask` beside it (graphs, point
+    sets), or `x0`, `x1`, ...; in the test split `x_test`, `adjacency_test`, ... or `x0_test`, `x1_test`, ...
 
     With `inputs_only` the last of `x`, `x_test` that is there, and nothing else.
 
@@ -30,17 +39,19 @@ def read_npz(file: Path, limit: int, *, inputs_only: bool = False) -> dict[str, 
     try:
         with zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = [name for name in NAMES if name in members]
+            parts = {name: _parts(file, name, members) for name in NAMES}
+            wanted = [name for name in NAMES if parts[name]]
             if inputs_only:
                 wanted = [name for name in wanted if name.startswith("x")][-1:]
             _require_names(file, wanted, list(members), inputs_only)
-            total = sum(members[name].file_size for name in wanted)
+            _require_same_parts(file, [parts[name] for name in wanted if name.startswith("x")])
+            total = sum(members[member].file_size for name in wanted for member in parts[name])
             require(
                 total <= limit,
                 f"{file} unpacks to {_size(total)}, more than the limit of {_size(limit)}. If that is right, "
                 "raise it with max_bytes=..., or save fewer samples.",
             )
-            return {name: _read_member(archive, members[name], f"{file}: {name}") for name in wanted}
+            return {name: _read(archive, file, [members[member] for member in parts[name]]) for name in wanted}
     except zipfile.BadZipFile as error:
         raise InputError(
             f"{file} is not a complete .npz file ({error}). It may be cut short; save it again."
@@ -49,6 +60,37 @@ def read_npz(file: Path, limit: int, *, inputs_only: bool = False) -> dict[str, 
         raise InputError(
             f"{file} cannot be read ({error}). It may be damaged; save it again with numpy.savez."
         ) from error
+
+
+def _parts(file: Path, name: str, members: Collection[str]) -> list[str]:
+    """The members that make up `x`, `x_test`, ..., in order."""
+    ending = "_test" if name.endswith("_test") else ""
+    if not name.startswith("x"):
+        return [name] if name in members else []
+    numbered = [f"x{i}{ending}" for i in range(len(members))]
+    count = next((i for i, part in enumerate(numbered) if part not in members), len(numbered))
+    if name not in members:
+        return numbered[:count]
+    require(count == 0, f"{file} holds both {name} and {numbered[0]}. Save inputs of several parts as x0, x1, ...")
+    beside = [f"{part}{ending}" for part in PARTS if f"{part}{ending}" in members]
+    require(
+        len({f"adjacency{ending}", f"edges{ending}"}.intersection(beside)) < 2,
+        f"{file} holds both adjacency{ending} and edges{ending}: graphs are given by one of them.",
+    )
+    return [name, *beside]
+
+
+def _require_same_parts(file: Path, splits: list[list[str]]) -> None:
+    named = [[part.removesuffix("_test") for part in split] for split in splits]
+    require(
+        all(split == named[0] for split in named),
+        f"{file} has inputs of different parts in the two splits: {' and '.join(', '.join(s) for s in splits)}.",
+    )
+
+
+def _read(archive: zipfile.ZipFile, file: Path, members: list[zipfile.ZipInfo]) -> Arrays:
+    arrays = [_read_member(archive, info, f"{file}: {info.filename.removesuffix('.npy')}") for info in members]
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
 def _require_names(file: Path, found: list[str], members: list[str], inputs_only: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from equilearn.actions import Action, Axes, Data, ImageAction, batch_size, first_leaf
+from equilearn.actions import Action, Data, ImageAction, batch_size, first_leaf, mask_of
 from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O, Product, Symmetric
 from equilearn.measure._evaluate import cast, leaves
 from equilearn.measure._labels import choose_elements, factors_of, sample_moves
@@ -67,7 +67,7 @@ def padding_last(symmetry: Symmetry, x: Data, y: Data | None = None) -> tuple[Da
     """
     group = symmetry.group
     for index, factor in enumerate(factors := factors_of(group)):
-        mask = _mask(symmetry.input.permuted_axes(index, x), x) if isinstance(factor, Symmetric) else None
+        mask = mask_of(symmetry.input, index, x) if isinstance(factor, Symmetric) else None
         if mask is None:
             continue
         place = (~mask).to(torch.int8).argsort(dim=1, stable=True).argsort(dim=1)
@@ -75,14 +75,6 @@ def padding_last(symmetry: Symmetry, x: Data, y: Data | None = None) -> tuple[Da
         g = (*still[:index], place, *still[index + 1 :]) if isinstance(group, Product) else place
         x, y = symmetry.act_input(g, x), None if y is None else symmetry.act_output(g, y)
     return x, y
-
-
-def _mask(axes: Axes, x: Data) -> Bool[Tensor, "B n"] | None:
-    """The first mask among the data that is permuted."""
-    if isinstance(x, tuple | list):
-        found = (_mask(own, part) for own, part in zip(axes, x, strict=True))
-        return next((mask for mask in found if mask is not None), None)
-    return x if x.dtype == torch.bool and x.ndim == 2 and axes == (1,) else None
 
 
 def _turning_freely(action: Action, g: Element) -> tuple[Action, Element]:
