@@ -29,8 +29,8 @@ class InvariantGraphNetwork(nn.Module):
 
     Inputs and padding as in `GIN`; edges become a dense adjacency here.
 
-    It works on pairs and so looks stronger than message passing, but on plain graphs it tells apart exactly the
-    ones that colour refinement (1-WL) does: a cycle of twelve nodes and two cycles of six give the same result.
+    It works on pairs and so looks stronger than message passing, but it tells no plain graphs apart that colour
+    refinement (1-WL) does not: a cycle of twelve nodes and two cycles of six give the same result.
     What separates those takes tensors of higher order, node identities or a symmetrized plain network.
 
     Raises `InputError` where the parts do not fit each other.
