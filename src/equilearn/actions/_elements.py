@@ -60,19 +60,18 @@ def _check_permutations(group: Symmetric | Alternating, p: Tensor) -> None:
         )
     if torch.compiler.is_compiling():
         return  # traced code cannot look at values
-    places = torch.arange(group.n, device=p.device)
-    inside = p.to(torch.int64).clamp(0, group.n - 1)
-    inverse = torch.zeros_like(inside).scatter_(-1, inside, places.expand_as(inside))
-    wrong = ((inverse.gather(-1, inside) != places) | (inside != p)).any(-1)
-    count = int(wrong.sum())
-    if count:
-        first = p.reshape(-1, group.n)[int(wrong.flatten().to(torch.int8).argmax())].tolist()
-        fault = "negative" if min(first) < 0 else "out of range" if max(first) >= group.n else "repeated"
-        shown = ", ".join(map(str, first[:12])) + (", ..." if group.n > 12 else "")
-        raise InputError(
-            f"Elements of {group} name each of 0..{group.n - 1} once; {count} of {wrong.numel()} do not: the first, "
-            f"[{shown}], has {fault} entries."
-        )
+    inside = p.clamp(0, group.n - 1)
+    seen = torch.zeros(p.shape, dtype=torch.bool, device=p.device).scatter_(-1, inside.to(torch.int64), True)
+    if bool(seen.all() & (inside == p).all()):
+        return
+    wrong = (~seen | (inside != p)).any(-1)
+    first = p.reshape(-1, group.n)[int(wrong.flatten().to(torch.int8).argmax())].tolist()
+    fault = "negative" if min(first) < 0 else "out of range" if max(first) >= group.n else "repeated"
+    shown = ", ".join(map(str, first[:12])) + (", ..." if group.n > 12 else "")
+    raise InputError(
+        f"Elements of {group} name each of 0..{group.n - 1} once; {int(wrong.sum())} of {wrong.numel()} do not: the "
+        f"first, [{shown}], has {fault} entries."
+    )
 
 
 def _kind(g: object) -> str:
