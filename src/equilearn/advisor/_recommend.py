@@ -164,7 +164,7 @@ def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: st
     gain, low, high = moved.deficit("plain", strategy)
     return (
         f"Against plain, {strategy} gains {_difference(evidence, gain, low, high)} on {evidence.moved} inputs, "
-        f"at {times:.2g} times the time per prediction."
+        f"at {float(f'{times:.2g}'):,g} times the time per prediction."
     )
 
 

@@ -54,6 +54,7 @@ def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> 
     started = time.perf_counter()
     _fit(model, train, scaler, candidate, symmetry, config)
     seconds = time.perf_counter() - started
+    model.eval()
     passes = model.forward_passes() if isinstance(model, Symmetrized) else 1
     model = scaler.undone(model).eval()
     return {

@@ -81,7 +81,12 @@ class Rows:
         """What is lost under transformations, paired by seed; positive is a loss."""
         sign = 1 if self.higher else -1
         pairs = ((number(r.get("score")), number(r.get("score_transformed"))) for r in self.at(strategy, size))
-        return estimate(None if a is None or b is None else sign * (a - b) for a, b in pairs)
+        return estimate(None if a is None or b is None else sign * _difference(a, b) for a, b in pairs)
+
+
+def _difference(a: float, b: float) -> float:
+    """`a - b`, zero where that is only rounding in single precision."""
+    return a - b if abs(a - b) > 1e-6 * max(abs(a), abs(b)) else 0.0
 
 
 def _marks(summary: Mapping[str, Any]) -> dict[str, str]:
