@@ -27,9 +27,6 @@ CHUNK = 2**18
 TILE = 512
 """Inputs a side of the blocks in which all pairs are tested."""
 
-LISTED = 1000
-"""Most undistinguished pairs that are listed."""
-
 Evidence: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From indices of inputs to how different their embeddings are."""
 
@@ -41,7 +38,7 @@ class Separation:
     Args:
         pairs: how many were tested.
         undistinguished: how many of them the embedding did not tell apart.
-        examples: the first of those, indices `(K, 2)`, at most 1,000.
+        examples: the first of those, indices `(K, 2)`.
         level: the chance, at most, that any pair of inputs with one law of embeddings is called different.
         threshold: the p-value below which a pair counts as different, level shared out over all pairs; None
             for a deterministic embedding.
@@ -54,7 +51,7 @@ class Separation:
             test keeps its promise; None for a deterministic embedding or without copies.
         smallest: the smallest evidence among pairs that were told apart: the difference over its threshold.
         noise: of a stochastic embedding the typical standard deviation of one call; of a deterministic one the
-            largest difference that rounding makes.
+            relative difference that is put down to rounding.
     """
 
     pairs: int
@@ -110,6 +107,7 @@ def separation(
     level: float = 0.05,
     symmetry: Symmetry | None = None,
     copies: int | None = None,
+    listed: int = 1000,
     batch_size: int = 4096,
     generator: torch.Generator | None = None,
 ) -> Separation:
@@ -133,6 +131,7 @@ def separation(
         level: the chance, at most, of any false distinction among all pairs.
         symmetry: whose group makes transformed copies of the inputs, on which false positives are counted.
         copies: how many of these; default one for each input, at most 2,048.
+        listed: most undistinguished pairs that are listed in the result.
         batch_size: most inputs in one call.
         generator: draws the transformations; with it, a stochastic embedding repeats too.
 
@@ -160,6 +159,7 @@ def separation(
     map_data(lambda leaf: finite(not_empty(leaf, "x"), "x"), x)
     index = _checked_pairs(pairs, x)
     limit = positive_int(batch_size, "batch_size")
+    listed = positive_int(listed, "listed", 0)
     with evaluation(embed), isolated_randomness(generator, first_leaf(x).device):  # type: ignore[arg-type]
         moved, origin = _copies(x, symmetry, copies, generator)
         call = _caller(embed, limit)
@@ -169,7 +169,7 @@ def separation(
         deterministic = noise <= ROUNDING_MARGIN * torch.finfo(first.dtype).eps * float(first.abs().max())
         if deterministic:
             other = None if moved is None else call(moved)
-            return _by_gap(first, other, origin, index, level)
+            return _by_gap(first, other, origin, index, level, listed)
         total = _pair_count(index, len(first))
         least = least_repeats(total, first.shape[1], level)
         count = math.ceil(1.5 * least) if repeats is None else positive_int(repeats, "repeats", 2)
@@ -180,7 +180,7 @@ def separation(
         )
         y = torch.stack([first, again] + [call(x) for _ in range(count - 2)])
         others = None if moved is None else torch.stack([call(moved) for _ in range(count)])
-    return _by_test(y, others, origin, index, level)
+    return _by_test(y, others, origin, index, level, listed)
 
 
 def least_repeats(pairs: int, coordinates: int, level: float) -> int:
@@ -262,21 +262,45 @@ class _Found:
 
 
 def _by_gap(
-    y: Float[Tensor, "B D"], moved: Float[Tensor, "C D"] | None, origin: Tensor, index: Tensor | None, level: float
+    y: Float[Tensor, "B D"],
+    moved: Float[Tensor, "C D"] | None,
+    origin: Tensor,
+    index: Tensor | None,
+    level: float,
+    most: int,
 ) -> Separation:
-    """Deterministic: largest difference of a coordinate against rounding."""
-    floor = ROUNDING_MARGIN * torch.finfo(y.dtype).eps * float(y.abs().max())
-    least = math.nextafter(floor, math.inf)
+    """Deterministic: largest difference of a coordinate, relative to the larger embedding of the two."""
+    rounding = ROUNDING_MARGIN * torch.finfo(y.dtype).eps
+    least = math.nextafter(rounding, math.inf)
+    size = y.abs().amax(-1)
+
+    def relative(gap: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        scale = torch.maximum(one, other)
+        return gap / torch.where(scale > 0, scale, 1)
+
     if index is None:
-        found = _scan(_tiles(len(y), lambda a, b: torch.cdist(y[a], y[b], p=math.inf)), least)
+        tiles = _tiles(
+            len(y), lambda a, b: relative(torch.cdist(y[a], y[b], p=math.inf), size[a].unsqueeze(1), size[b])
+        )
+        found = _scan(tiles, least, most)
     else:
-        found = _scan(_chunks(index, lambda a, b: (y[a] - y[b]).abs().amax(-1)), least)
-    wrong = 0 if moved is None else int(((moved - y[origin.to(y.device)]).abs().amax(-1) >= least).sum())
-    return _separation(found, level, None, 2, wrong, len(origin), None, floor)
+        chunks = _chunks(index, lambda a, b: relative((y[a] - y[b]).abs().amax(-1), size[a], size[b]))
+        found = _scan(chunks, least, most)
+    wrong = 0
+    if moved is not None:
+        before = y[origin.to(y.device)]
+        gap = relative((moved - before).abs().amax(-1), moved.abs().amax(-1), before.abs().amax(-1))
+        wrong = int((gap >= least).sum())
+    return _separation(found, level, None, 2, wrong, len(origin), None, rounding)
 
 
 def _by_test(
-    y: Float[Tensor, "R B D"], moved: Float[Tensor, "R C D"] | None, origin: Tensor, index: Tensor | None, level: float
+    y: Float[Tensor, "R B D"],
+    moved: Float[Tensor, "R C D"] | None,
+    origin: Tensor,
+    index: Tensor | None,
+    level: float,
+    most: int,
 ) -> Separation:
     count = _pair_count(index, y.shape[1])
     # Differences do not see a common shift, but their squares from products lose digits to it.
@@ -286,9 +310,9 @@ def _by_test(
     needed = _needed(threshold, y.shape[-1])
     if index is None:
         total, square = y.sum(0), y.square().sum(0)
-        found = _scan(_tiles(y.shape[1], lambda a, b: _all_t(y[:, a], y[:, b], total, square, a, b)), needed)
+        found = _scan(_tiles(y.shape[1], lambda a, b: _all_t(y[:, a], y[:, b], total, square, a, b)), needed, most)
     else:
-        found = _scan(_chunks(index, lambda a, b: _largest_t(y, y, a, b)), needed)
+        found = _scan(_chunks(index, lambda a, b: _largest_t(y, y, a, b)), needed, most)
     wrong, calibration = 0, None
     if moved is not None:
         here = torch.arange(len(origin), device=y.device)
@@ -326,7 +350,7 @@ def _separation(
     )
 
 
-def _scan(pieces: Iterator[tuple[Tensor, Tensor, Tensor]], needed: float) -> _Found:
+def _scan(pieces: Iterator[tuple[Tensor, Tensor, Tensor]], needed: float, most: int) -> _Found:
     """Count the pairs whose evidence falls short of `needed`, piece by piece."""
     pairs = missed = 0
     smallest = math.inf
@@ -334,11 +358,11 @@ def _scan(pieces: Iterator[tuple[Tensor, Tensor, Tensor]], needed: float) -> _Fo
     for value, a, b in pieces:
         short = (value < needed).cpu()
         pairs, missed = pairs + len(value), missed + int(short.sum())
-        if bool(short.any()) and sum(map(len, listed)) < LISTED:
-            listed.append(torch.stack((a[short], b[short]), 1)[:LISTED].cpu())
+        if bool(short.any()) and sum(map(len, listed)) < most:
+            listed.append(torch.stack((a[short], b[short]), 1)[:most].cpu())
         apart = value[value >= needed]
         smallest = min(smallest, float(apart.min())) if len(apart) else smallest
-    examples = torch.cat(listed)[:LISTED] if listed else torch.zeros(0, 2, dtype=torch.int64)
+    examples = torch.cat(listed)[:most] if listed else torch.zeros(0, 2, dtype=torch.int64)
     return _Found(pairs, missed, examples, smallest / max(needed, 1e-300) if math.isfinite(smallest) else None)
 
 
