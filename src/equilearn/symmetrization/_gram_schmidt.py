@@ -20,7 +20,8 @@ def gram_schmidt(
     """The orthogonal matrix that Gram-Schmidt makes of the columns: `GS(R K) = R GS(K)`.
 
     Turns `d` equivariant vectors, say from a network, into an element of O(d), or of SO(d) where
-    `proper`: then the first column is multiplied by the determinant, which rotations keep.
+    `proper`: then the last column is the one that makes the determinant one, so that the last vector
+    plays no part and the result is continuous wherever the others are independent.
 
     Args:
         vectors: the vectors as columns.
@@ -36,7 +37,8 @@ def gram_schmidt(
     Raises:
         InputError: the last two axes differ.
 
-    Source: Kim et al. 2023, section 2.4. Cost: one batched QR, O(d^3).
+    Source: Kim et al. 2023, section 2.4 (there the determinant multiplies the first column, which jumps
+    where the last vector crosses the span of the others). Cost: one batched QR, O(d^3).
 
     Example:
         >>> gram_schmidt(torch.tensor([[3.0, 1.0], [0.0, 2.0]])).round().abs()
@@ -53,11 +55,21 @@ def gram_schmidt(
         drawn = torch.randn(work.shape, generator=generator, device=where, dtype=torch.float64).to(work.device)
         scale = work.abs().amax((-2, -1), keepdim=True)
         work = work + noise * torch.where(scale > 0, scale, torch.ones_like(scale)) * drawn
+    if proper and work.shape[-1] in (2, 3):
+        work = torch.cat((work[..., :-1], _completion(work)), dim=-1)
     q, r = torch.linalg.qr(work)
     diagonal = r.diagonal(dim1=-2, dim2=-1)
     q = q * torch.where(diagonal < 0, -1.0, 1.0).unsqueeze(-2)  # QR leaves the signs open
     if proper:
         flip = torch.ones_like(diagonal)
-        flip = torch.cat((torch.linalg.det(q).sign().unsqueeze(-1), flip[..., 1:]), -1)
+        flip = torch.cat((flip[..., 1:], torch.linalg.det(q).sign().unsqueeze(-1)), -1)
         q = q * flip.unsqueeze(-2)
     return q.to(vectors.dtype)
+
+
+def _completion(vectors: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d 1"]:
+    """What completes the columns but the last to a positive basis of the plane or of space."""
+    first = vectors[..., 0]
+    if vectors.shape[-1] == 2:
+        return torch.stack((-first[..., 1], first[..., 0]), dim=-1).unsqueeze(-1)
+    return torch.linalg.cross(first, vectors[..., 1]).unsqueeze(-1)

@@ -23,6 +23,7 @@ from equilearn.symmetrization._noise import Noise, add_noise
 from equilearn.symmetrization._penalty import Softness, distance_to_identity, entropy_of
 from equilearn.symmetrization._readouts import (
     Readout,
+    dependent,
     draw_index,
     normalised,
     place,
@@ -31,7 +32,7 @@ from equilearn.symmetrization._readouts import (
     readouts_of,
     rotations,
     score_weights,
-    unresolved,
+    tied,
 )
 from equilearn.symmetrization._sampler_nets import default_net
 from equilearn.symmetrization._soft_sort import relax
@@ -227,7 +228,7 @@ class Learned(Strategy):
         if out is not None:
             turn = rotations(part, out, found.generator)
             if not self.noise:
-                found.unique &= ~unresolved("vectors", out, None).reshape(found.size, found.count).any(1)
+                found.note(dependent(part, out))
         if not part.shifts:
             return turn  # type: ignore[return-value]
         centre = centroid_of(found.symmetry.input, part.index, found.x).repeat_interleave(found.count, 0)
@@ -243,7 +244,7 @@ class Learned(Strategy):
             found.soft[part.index] = soft.unflatten(0, (found.size, found.count))
             found.add("entropy", entropy)
         if not self.noise:
-            found.unique &= ~unresolved("scores", scores, mask).reshape(found.size, found.count).any(1)
+            found.note(tied(scores, mask))
         found.aux.setdefault("scores", {})[part.index] = scores.detach().unflatten(0, (found.size, found.count))
         return p
 
@@ -355,6 +356,10 @@ class _Found:
         self.soft: dict[int, Tensor] = {}
         self.chosen: Tensor | None = None
         self.unique: Bool[Tensor, "B"] = torch.ones(self.size, dtype=torch.bool, device=first_leaf(self.x).device)
+
+    def note(self, undecided: Bool[Tensor, "M"]) -> None:
+        """These samples were decided by chance or rounding."""
+        self.unique &= ~undecided.reshape(self.size, self.count).any(1)
 
     def add(self, name: str, value: Float[Tensor, "M"]) -> None:
         """Add a mean over the samples of an input."""

@@ -23,6 +23,12 @@ Kind: TypeAlias = Literal["scores", "vectors", "centroid", "logits"]
 SCORE_FLOOR = 1e-6
 """Least norm that scores are divided by."""
 
+ROUNDED = {torch.float32: 4e-6, torch.float64: 1e-11}
+"""Differences of scores of unit length that are left to chance, since they may be rounding."""
+
+NEAR = {torch.float16: 1e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.float64: 1e-9}
+"""Relative distances below which a canonical form is not called exact."""
+
 DEPENDENT = 1e-6
 """Relative noise on vectors, so that dependent ones span a random frame."""
 
@@ -161,12 +167,15 @@ def random_descending(
     """The order of descending scores, equal ones in random order, items that are not there last.
 
     A random relabelling before a stable sort breaks ties whatever the scale of the scores; noise
-    added to them would be lost in rounding.
+    added to them would be lost in rounding. Scores that rounding alone keeps apart count as equal: they
+    are compared on a fine grid at a random offset.
     """
     where = generator_device(generator, scores.device)
-    keys = torch.rand(scores.shape, generator=generator, device=where).to(scores.device)
-    shuffled = keys.argsort(-1)
-    order = descending(scores.detach().gather(-1, shuffled), None if mask is None else mask.gather(-1, shuffled))
+    keys = torch.rand(*scores.shape[:-1], scores.shape[-1] + 1, generator=generator, device=where).to(scores.device)
+    shuffled = keys[..., 1:].argsort(-1)
+    grid = ROUNDED[scores.dtype]
+    levels = (scores.detach().to(torch.float64) / grid + keys[..., :1]).floor()
+    order = descending(levels.gather(-1, shuffled), None if mask is None else mask.gather(-1, shuffled))
     return shuffled.gather(-1, order)
 
 
@@ -177,24 +186,10 @@ def rotations(part: Readout, vectors: Float[Tensor, "M d d"], generator: torch.G
     drawn = torch.randn(vectors.shape, generator=generator, device=where, dtype=torch.float64).to(vectors.device)
     size = vectors.detach().abs().amax((-2, -1), keepdim=True).to(torch.float64)
     drawn = drawn * DEPENDENT * torch.where(size > 0, size, torch.ones_like(size))
-    bad = unresolved("vectors", vectors, None)[:, None, None]
+    bad = dependent(part, vectors)[:, None, None]
     return gram_schmidt(
         vectors.to(torch.float64) + torch.where(bad, drawn, torch.zeros_like(drawn)), proper=part.proper
     )
-
-
-def unresolved(kind: Kind, values: Tensor, mask: Tensor | None) -> Bool[Tensor, "M"]:
-    """Where rounding or chance decides: scores that (nearly) tie, vectors that (nearly) depend on each other."""
-    values = values.detach()
-    tolerance = 1e-9 if values.dtype == torch.float64 else 1e-4
-    if kind == "scores":
-        if mask is not None:  # spread those that are not there far apart, so that none of them ties
-            steps = 10 + torch.arange(values.shape[1], dtype=values.dtype, device=values.device)
-            values = torch.where(mask, values, steps)
-        gaps = values.sort(-1).values.diff(dim=-1)
-        return (gaps < tolerance).any(-1)
-    r = torch.linalg.qr(values.to(torch.float64), mode="r").R.diagonal(dim1=-2, dim2=-1).abs()
-    return ~(r.amin(-1) > tolerance * values.abs().amax((-1, -2)))
 
 
 def draw_index(logp: Float[Tensor, "B k K"], paired: bool, generator: torch.Generator | None) -> Int[Tensor, "B k"]:
@@ -225,3 +220,23 @@ def score_weights(chosen: Float[Tensor, "B k"], block: int) -> Float[Tensor, "B 
 def place(group: Group, parts: list[Element]) -> Element:
     """The element with these parts, one a factor."""
     return tuple(parts) if isinstance(group, Product) else parts[0]
+
+
+# --- where chance decides -------------------------------------------------------------------------
+
+
+def dependent(part: Readout, vectors: Float[Tensor, "M d d"]) -> Bool[Tensor, "M"]:
+    """Which columns (nearly) depend on each other; the last plays no part in a rotation."""
+    vectors = vectors.detach()[..., : part.size - part.proper]
+    if vectors.numel() == 0:
+        return torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
+    r = torch.linalg.qr(vectors.to(torch.float64), mode="r").R.diagonal(dim1=-2, dim2=-1).abs()
+    return ~(r.amin(-1) > NEAR[vectors.dtype] * vectors.abs().amax((-1, -2)))
+
+
+def tied(scores: Float[Tensor, "M n"], mask: Bool[Tensor, "M n"] | None) -> Bool[Tensor, "M"]:
+    """Which inputs have scores that (nearly) tie, of items that are there."""
+    scores = scores.detach()
+    if mask is not None:  # those that are not there, far apart
+        scores = torch.where(mask, scores, 10 + torch.arange(scores.shape[1], dtype=scores.dtype, device=scores.device))
+    return (scores.sort(-1).values.diff(dim=-1) < NEAR[scores.dtype]).any(-1)
