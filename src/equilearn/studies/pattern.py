@@ -40,6 +40,8 @@ GIVEN = ("plain", "average", "frames")
 LARGEST = 190
 """Nodes of the largest graph there can be: five communities of 34 and the pattern's 20."""
 TEST_BATCH = 25
+EXACT_STEPS = 3
+"""Times more steps for the message-passing network, which takes a fifth of the transformer's time a step."""
 
 
 def configs(
@@ -69,16 +71,17 @@ def trial(config: dict[str, Any]) -> Row:
     device = torch.device("cuda" if config["gpu"] and torch.cuda.is_available() else "cpu")
     model = _model(config, task).to(device)
     counts = torch.bincount(task.y_train[task.y_train >= 0], minlength=2).double()
+    steps = config["steps"] * (EXACT_STEPS if config["strategy"] == "exact" else 1)
     fitted = fit(
         model,
         task.x_train,
         task.y_train,
         loss=partial(_balanced_loss, (counts.sum() / (2 * counts)).float().to(device)),
-        steps=config["steps"],
+        steps=steps,
         batch_size=config["batch"],
         learning_rate=config["learning_rate"],
         weight_decay=config["weight_decay"],
-        warmup=int(config["warmup"] * config["steps"]),
+        warmup=int(config["warmup"] * steps),
         seed=config["seed"],
     )
     scores = {}
@@ -170,7 +173,7 @@ def claims(rows: list[Row]) -> list[Claim]:
     """What learned orders reach, how far ahead of given ones they are, and that one of them is as good as many."""
     mean = {name: _mean([r["accuracy"] for r in rows if r["strategy"] == name]) for name in STRATEGIES}
     given = [mean[name] for name in GIVEN if not math.isnan(mean[name])]
-    return [
+    stated = [
         Claim.at_least(
             "learned",
             "The transformer under a learned distribution of node orders reaches a balanced accuracy of 0.84",
@@ -194,8 +197,8 @@ def claims(rows: list[Row]) -> list[Claim]:
             "network",
             "The task needs no transformer: the equivariant message-passing network alone does as well (difference)",
             mean["learned"] - mean["exact"],
-            -0.03,
-            0.03,
+            -0.02,
+            0.02,
         ),
         Claim.at_least(
             "degree",
@@ -204,6 +207,8 @@ def claims(rows: list[Row]) -> list[Claim]:
             0.0,
         ),
     ]
+    # Without the strategies that a claim compares there is nothing to claim.
+    return [claim for claim in stated if not math.isnan(claim.value)]
 
 
 def _mean(values: list[float]) -> float:
