@@ -188,14 +188,43 @@ def test_k_all_makes_a_sampled_model_exact():
     assert torch.allclose(y, torch.stack([torch.rot90(x, i, (2, 3)).flatten(1) for i in range(4)]).mean(0))
 
 
-@pytest.mark.parametrize(
-    "group", [eq.SpecialEuclidean(3), eq.Lorentz(1, 3), eq.SL(2), eq.Scaling(), eq.SO(3) * eq.Scaling()], ids=str
-)
+@pytest.mark.parametrize("group", [eq.Lorentz(1, 3), eq.SL(2), eq.Scaling(), eq.SO(3) * eq.Scaling()], ids=str)
 def test_a_group_that_is_not_compact_is_refused(group):
     with pytest.raises(InputError, match="no average over .* is not compact,.* 'frames' or 'canonicalize'"):
         Average().check(
             eq.Symmetry(group, points()) if group != eq.Lorentz(1, 3) else eq.Symmetry(group, eq.reps.defining(group))
         )
+
+
+@pytest.mark.parametrize(
+    "group",
+    [eq.SpecialEuclidean(3), eq.Euclidean(2), eq.Translation(3) * eq.Symmetric(4), eq.Euclidean(3) * eq.Symmetric(4)],
+    ids=str,
+)
+def test_rigid_motions_are_averaged_about_the_centroid(group, generator):
+    d = 2 if group == eq.Euclidean(2) else 3
+    symmetry = eq.Symmetry(group, points(4), points(4))
+    cubes = symmetrize(lambda x: x.pow(3) + x.flip(1), symmetry, "average", samples=20_000)
+    x = torch.randn(1, 4, d, generator=generator, dtype=torch.float64)
+    g = group.sample(generator=generator)
+    y, error = cubes(x, generator=generator, return_std=True)
+    moved, error_moved = cubes(symmetry.act_input(g, x), generator=generator, return_std=True)
+    # 12 coordinates within 6 standard errors of a difference of two means: false alarms below 1e-7.
+    spread = (error.square().max() + error_moved.square().max()).sqrt()
+    assert (moved - symmetry.act_output(g, y)).abs().max() < 6 * spread
+    assert not cubes.is_exact()
+    # Shifts alone are gone in every single sample.
+    far = symmetrize(lambda x: x.pow(3), symmetry, "average", samples=2)
+    shifted = far(x + 100, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(shifted - 100, far(x, generator=torch.Generator().manual_seed(1)), atol=1e-9)
+
+
+def test_shifts_alone_leave_one_exact_sample(generator):
+    symmetry = eq.Symmetry(eq.Translation(3), points(), points())
+    model = symmetrize(lambda x: x.pow(3), symmetry, "average")
+    x = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    assert model.forward_passes() == 1 and model.is_exact()
+    assert torch.allclose(model(x + 7), model(x) + 7, atol=1e-9)
 
 
 def test_a_window_of_a_group_that_is_not_compact(generator):

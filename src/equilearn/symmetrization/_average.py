@@ -7,14 +7,27 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, one_of, positive_int, require
 from equilearn.actions import Data, batch_size, first_leaf
-from equilearn.groups import ENUMERATION_LIMIT, SO, Element, Group, O, Product, Symmetric
+from equilearn.groups import (
+    ENUMERATION_LIMIT,
+    SO,
+    Element,
+    Euclidean,
+    Group,
+    O,
+    Product,
+    SpecialEuclidean,
+    Symmetric,
+    Translation,
+)
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
+from equilearn.symmetrization._centring import centroid_of
 from equilearn.symmetrization._plane import even_orthogonal, even_rotations
-from equilearn.symmetrization._views import factors_of, mask_of
+from equilearn.symmetrization._views import cloud_view, factors_of, mask_of
 from equilearn.symmetry import Symmetry
 
 Window: TypeAlias = float | Callable[[tuple[int, ...], torch.Generator | None], Element]
@@ -29,9 +42,10 @@ class Average(Strategy):
 
     A finite group of at most `limit` elements is enumerated: the result is exact. A larger or a
     continuous compact group is sampled from its Haar measure: unbiased, with a standard error that
-    falls as `1/sqrt(k)`. A non-compact group has no Haar *probability* measure, so that no average
-    over all of it exists; it is refused, unless a `window` says which part to average over, which
-    gives approximate symmetry near the middle of that window.
+    falls as `1/sqrt(k)`. Of E(n), SE(n) and translations of points, the shift is taken out instead: the
+    average is over rotations (and reflections) about the centroid. Any other non-compact group has no
+    Haar *probability* measure, so that no average over all of it exists; it is refused, unless a
+    `window` says which part to average over, which gives approximate symmetry near the middle of that window.
 
     The items of sets and graphs with a mask are put in random order, padding last.
 
@@ -89,8 +103,8 @@ class Average(Strategy):
 
     def check(self, symmetry: Symmetry) -> None:
         group = symmetry.group
-        if not group.is_compact and self.window is None:
-            raise InputError(_no_haar(group))
+        if self.window is None and not _has_haar(symmetry):
+            raise InputError(_no_haar(symmetry))
         if isinstance(self.window, int | float):
             require(group.lie_dim > 0, f"{group} has no Lie algebra: give the window as a function.")
         if self.sampling == "even":
@@ -103,7 +117,9 @@ class Average(Strategy):
                 _require_listed(group)
 
     def is_exact(self, symmetry: Symmetry, x: Data | None = None) -> bool:
-        return self.window is None and self._count(symmetry.group, self._samples(None)) == "all"
+        if self.window is not None:
+            return False
+        return isinstance(symmetry.group, Translation) or self._count(symmetry.group, self._samples(None)) == "all"
 
     def forward_passes(self, symmetry: Symmetry) -> int:
         count = self._count(symmetry.group, self._samples(None))
@@ -118,12 +134,17 @@ class Average(Strategy):
             listed = group.to(group.elements(), device=device)
             order = int(group.order)  # type: ignore[arg-type]
             return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True, shared=True)
-        g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
+        if self.window is None and not group.is_compact:
+            g = _about_centroid(symmetry, x, (size, int(count)), generator)
+        else:
+            g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
         g = _padding_last(symmetry, x, g, generator)
-        return Elements(g, uniform_weight(x, int(count)))
+        return Elements(g, uniform_weight(x, int(count)), exact=self.is_exact(symmetry))
 
     def _count(self, group: Group, samples: Samples) -> int | Literal["all"]:
         """The number of elements to use, `"all"` resolved where it is possible."""
+        if isinstance(group, Translation) and self.window is None:
+            return 1  # about the centroid nothing is left to average over
         if samples == "all":
             _require_listed(group)
             return "all"
@@ -167,14 +188,54 @@ def _require_listed(group: Group) -> None:
     )
 
 
-def _no_haar(group: Group) -> str:
-    factors = group.factors if isinstance(group, Product) else (group,)
-    culprits = ", ".join(str(f) for f in factors if not f.is_compact)
+def _has_haar(symmetry: Symmetry) -> bool:
+    """Whether every factor is compact, or only shifts points besides, whose centroid can be taken out."""
+    factors = enumerate(factors_of(symmetry.group))
+    return all(f.is_compact or _shifts_points(symmetry, i, f) for i, f in factors)
+
+
+def _shifts_points(symmetry: Symmetry, index: int, factor: Group) -> bool:
+    rigid = isinstance(factor, Euclidean | SpecialEuclidean | Translation)
+    return rigid and cloud_view(symmetry.input, index) is not None
+
+
+def _about_centroid(symmetry: Symmetry, x: Data, batch: tuple[int, int], generator: torch.Generator | None) -> Element:
+    """Haar elements of the compact part of every factor; where a factor shifts points, about their centroid.
+
+    Their law moves with the input, `p(g | x) = p(hg | hx)`, which is all that an average needs.
+    """
+    device = first_leaf(x).device
+    where = generator_device(generator, device)
+    parts: list[Element] = []
+    for index, factor in enumerate(factors_of(symmetry.group)):
+        if factor.is_compact:
+            parts.append(factor.to(factor.sample(batch, generator=generator, device=where), device=device))
+            continue
+        turn = _turn(factor, batch, generator, where).to(device)
+        centre = centroid_of(symmetry.input, index, x).unsqueeze(1).expand(*batch, -1)
+        parts.append(factor.from_parts(turn, centre))  # type: ignore[attr-defined]
+    return tuple(parts) if isinstance(symmetry.group, Product) else parts[0]
+
+
+def _turn(
+    factor: Group, batch: tuple[int, int], generator: torch.Generator | None, where: torch.device
+) -> Float[Tensor, "B k d d"]:
+    d: int = factor.dimension  # type: ignore[attr-defined]
+    if isinstance(factor, Translation):
+        return torch.eye(d, dtype=torch.float64, device=where).expand(*batch, d, d)
+    turns = SO(d) if isinstance(factor, SpecialEuclidean) else O(d)
+    return turns.sample(batch, generator=generator, device=where)
+
+
+def _no_haar(symmetry: Symmetry) -> str:
+    group = symmetry.group
+    left = [f for i, f in enumerate(factors_of(group)) if not (f.is_compact or _shifts_points(symmetry, i, f))]
+    culprits = ", ".join(map(str, left))
     return (
         f"There is no average over {group}: {culprits} is not compact, so its Haar measure is infinite and no "
-        "uniform law exists to draw from. Use strategy 'frames' or 'canonicalize' (for E(n), SE(n), translations, "
-        "scalings and Lorentz groups they remove the transformation exactly), a layer-wise exact network "
-        "(equilearn.nn), or give window=... to average over a stated part of the group, "
+        "uniform law exists to draw from. Use strategy 'frames' or 'canonicalize' (for rigid motions, scalings and "
+        "Lorentz groups they remove the transformation exactly), a layer-wise exact network (equilearn.nn), or give "
+        "window=... to average over a stated part of the group, "
         "which makes the model approximately symmetric there."
     )
 
