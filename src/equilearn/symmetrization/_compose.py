@@ -82,7 +82,8 @@ def _weights(weight: Float[Tensor, "B k"], poses: Poses, more: int) -> Float[Ten
     """The weights so far, shared out over the `more` poses that each has got."""
     if poses.weight is None:
         return (weight / more).repeat_interleave(more, dim=1)
-    return (weight.flatten().unsqueeze(-1) * poses.weight.to(weight.dtype)).reshape(len(weight), -1)
+    shared = weight.flatten().unsqueeze(-1) * poses.weight.to(weight.dtype)
+    return shared.reshape(len(weight), weight.shape[1] * more)
 
 
 def _note(aux: dict[str, Any], poses: Poses, size: int) -> None:

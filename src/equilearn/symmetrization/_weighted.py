@@ -139,10 +139,11 @@ def _extended(
     wide = torch.cat((axes.unsqueeze(2).expand(size, k, count, d, s), direction.unsqueeze(-1)), -1)
     marked = used.unsqueeze(2) | torch.eye(count, dtype=torch.bool, device=axes.device)
     keep = ~used
+    more = k * (count - s)
     return (
-        wide[keep].reshape(size, -1, d, s + 1),
-        (weight.unsqueeze(-1) * share)[keep].reshape(size, -1),
-        marked[keep].reshape(size, -1, count),
+        wide[keep].reshape(size, more, d, s + 1),
+        (weight.unsqueeze(-1) * share)[keep].reshape(size, more),
+        marked[keep].reshape(size, more, count),
     )
 
 
