@@ -185,6 +185,9 @@ def test_graphs(strategy):
     build = Learned(samples=4, eval_samples=4) if strategy == "learned" else Average(4)
     check_symmetrizer(build, eq.Symmetry(S5, graphs(), sets()), lambda: Tuples(40), graph_batch())
     check_symmetrizer(build, eq.Symmetry(S5, graphs(mask=False), sets()), lambda: Tuples(35), graph_batch(False))
+    ends = torch.tensor([[0, 1], [1, 0], [1, 2], [2, 1], [3, 4], [4, 3], [-1, -1]]).expand(4, 7, 2)
+    lists = eq.Symmetry(S5, graphs(edge_lists=True, mask=False), sets())
+    check_symmetrizer(build, lists, lambda: Tuples(24), (cloud(5, 2), ends))
 
 
 @pytest.mark.parametrize("strategy", ["learned", "average"])

@@ -92,6 +92,32 @@ def test_values_and_gradients_are_those_of_the_twin(n, temperature, rounds, seed
         torch.testing.assert_close(x, y, atol=1e-10 / temperature**2, rtol=1e-8)
 
 
+@pytest.mark.parametrize("scale", [50.0, 2e4])
+def test_scores_far_apart_agree_with_the_twin_too(scale):
+    """Beyond the range of running sums products are dense."""
+    scores = scale * unit(3, 9)
+    scores[:, 4] = scores[:, 3] + 0.004  # some nearer than a temperature
+    scores = scores.requires_grad_()
+    weight = torch.randn(3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    lean, plain = soft_permutation(scores, temperature=0.01), twin(scores, 0.01)
+    torch.testing.assert_close(lean, plain, atol=1e-10, rtol=0)
+    (x,) = torch.autograd.grad((lean * weight).sum(), scores)
+    (y,) = torch.autograd.grad((plain * weight).sum(), scores)
+    torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-6)
+
+
+def test_ties_have_the_gradient_of_the_twin():
+    scores = torch.tensor([[0.5, 0.1, 0.5, -0.2, 0.1, 0.5], [0.3] * 6], dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 6, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = weight * torch.linspace(-1, 1, 6, dtype=torch.float64)
+    (x,) = torch.autograd.grad((soft_permutation(scores) * weight).square().sum(), scores)
+    (y,) = torch.autograd.grad((twin(scores) * weight).square().sum(), scores)
+    for row in (0, 1):  # sorting hands what tied ranks get to tied items in one order or another: sums agree
+        for value in scores[row].detach().unique():
+            same = scores[row] == value
+            torch.testing.assert_close(x[row][same].sum(), y[row][same].sum(), atol=1e-9, rtol=1e-9)
+
+
 def test_float32_agrees_with_float64():
     scores, weight = unit(8, 50), torch.linspace(-1, 1, 50, dtype=torch.float64).cos()
     single = scores.float().requires_grad_()

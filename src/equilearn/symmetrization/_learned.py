@@ -50,7 +50,8 @@ class Learned(Strategy):
     `p(g | x) = p(hg | hx)` and the result is equivariant on average whatever the model and the weights.
 
     Permutations are exact on the way forward; on the way back their gradient is that of a soft
-    permutation (straight-through). Train together with the model, adding `forward_with_penalty`'s penalty
+    permutation (straight-through), through every floating-point tensor that the permutation moves; edge
+    lists pass none on, adjacency matrices do. Train together with the model, adding `forward_with_penalty`'s penalty
     to the loss, as `training.fit` does.
 
     Args:
@@ -78,7 +79,7 @@ class Learned(Strategy):
     Source: Kim et al. 2023, sections 2 and 3; prior: Mondal et al. 2023.
 
     Cost: `k` evaluations of the model and of the network per input, each in one batched call; for permutations in
-    training O(k rounds n^2) time, O(k rounds n) memory for the gradient, and one `n x n` matrix a sample in passing.
+    training O(k (n^2 + rounds n)) time, O(k rounds n) memory for the gradient, and `n x n` matrices in passing.
 
     Example:
         >>> import torch, equilearn as eq

@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from equilearn._check import InputTypeError, positive_int, require
-
-SMALLEST = 1e-30
-"""Kernel entries below this count as zero: the potentials stay within [1/n^2, n^2], so they change nothing,
-and arithmetic on denormal numbers is slow."""
+from equilearn.symmetrization._sorted_kernel import dense_kernel, products_with_kernel
 
 CLAMP = 1e-12
 """Least probability in an entropy."""
@@ -51,9 +48,10 @@ def soft_permutation(
 
     Source: SoftSort: Prillo and Eisenschlos 2020, equation 2; with Sinkhorn rounds: Kim et al. 2023, section 2.3.
 
-    Cost: O(rounds n^2) time both ways. For the gradient only the potentials of the rounds are kept,
-    O(rounds n) numbers an item of the batch; the matrices are formed again on the way back, a few items
-    at a time, where automatic differentiation keeps O(rounds n^2).
+    Cost: O(n^2 + rounds n) time both ways, as products with the kernel of sorted scores are running
+    sums. For the gradient only the potentials of the rounds are kept, O(rounds n) numbers an item of the batch,
+    and the matrix is formed again on the way back, a few items at a time; automatic differentiation of the
+    plain recipe takes O(rounds n^2) time and memory.
 
     Example:
         >>> soft_permutation(torch.tensor([0.6, 0.8]), temperature=0.1)
@@ -64,7 +62,7 @@ def soft_permutation(
     flat = scores.reshape(math.prod(scores.shape[:-1]), n)
     inside = None if mask is None else mask.reshape(flat.shape)
     order = descending(flat, inside)
-    matrix, _ = relax(flat, order, inside, temperature=temperature, rounds=rounds)
+    matrix, _ = relax(flat, order, inside, temperature=temperature, rounds=rounds, entropy=False)
     return matrix.reshape(*scores.shape, n)
 
 
@@ -82,17 +80,17 @@ def relax(
     *,
     temperature: float,
     rounds: int,
+    entropy: bool = True,
 ) -> tuple[Float[Tensor, "M n n"], Float[Tensor, "M"]]:
-    """The soft permutation of scores that `order` sorts, and its entropy.
+    """The soft permutation of scores that `order` sorts, and its entropy (zero where that is not wanted).
 
     The entropy of an item of the batch is `(1/n) sum_i H(row i) + H(column i)`, in nats, over the
     items that are there.
     """
-    count = None if mask is None else mask.sum(-1)
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     with torch.autocast(scores.device.type, enabled=False):
-        return _Relax.apply(scores, order, count, float(temperature), int(rounds))  # type: ignore[return-value]
+        return _Relax.apply(scores, order, mask, float(temperature), int(rounds), entropy)  # type: ignore[return-value]
 
 
 def _check(scores: Tensor, temperature: float, rounds: int, mask: Tensor | None) -> int:
@@ -123,24 +121,32 @@ class _Relax(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, scores: Tensor, order: Tensor, count: Tensor | None, temperature: float, rounds: int
+        ctx: Any,
+        scores: Tensor,
+        order: Tensor,
+        there: Tensor | None,
+        temperature: float,
+        rounds: int,
+        with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        size, n = scores.shape
-        matrix = scores.new_empty(size, n, n)
-        entropy = scores.new_empty(size)
-        u, v = scores.new_empty(size, rounds, n), scores.new_empty(size, rounds, n)
         ordered = scores.gather(1, order)
-        for part in _parts(size, n, scores.device):
-            kernel, _ = _kernel(ordered[part], None if count is None else count[part], temperature)
-            right = torch.ones_like(ordered[part])
-            for step in range(rounds):
-                left = _times(kernel, right).reciprocal_()
-                right = _times(kernel, left).reciprocal_()
-                u[part, step], v[part, step] = left, right
-            soft = kernel.mul_(left.unsqueeze(2)).mul_(right.unsqueeze(1))
-            entropy[part] = _entropy(soft, None if count is None else count[part])
-            matrix[part] = torch.empty_like(soft).scatter_(1, order[part].unsqueeze(2).expand_as(soft), soft)
-        ctx.save_for_backward(ordered, order, u, v, *(() if count is None else (count,)))
+        if there is not None:  # what is not there takes the last score, so that no gap is large
+            there = there.gather(1, order)
+            last = ordered.gather(1, (there.sum(1, keepdim=True) - 1).clamp_min(0))
+            ordered = torch.where(there, ordered, torch.where(there.any(1, keepdim=True), last, 0.0))
+        # Near ties may have been put in any order; from here on they are ties.
+        ordered = ordered.cummin(1).values if ordered.numel() else ordered
+        u, v = _potentials(ordered, there, temperature, rounds)
+        matrix = scores.new_empty(*scores.shape, scores.shape[1])
+        entropy = scores.new_zeros(len(scores))
+        for part in _parts(scores):
+            inside = None if there is None else there[part]
+            soft, _ = dense_kernel(ordered[part], inside, temperature)
+            soft.mul_(u[part, -1].unsqueeze(2)).mul_(v[part, -1].unsqueeze(1))
+            if with_entropy:
+                entropy[part] = _entropy(soft, inside)
+            matrix[part].scatter_(1, order[part].unsqueeze(2).expand_as(soft), soft)
+        ctx.save_for_backward(ordered, order, u, v, *(() if there is None else (there,)))
         ctx.temperature = temperature
         ctx.set_materialize_grads(False)
         return matrix, entropy
@@ -149,116 +155,125 @@ class _Relax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, matrix_grad: Tensor | None, entropy_grad: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         ordered, order, u, v, *rest = ctx.saved_tensors
-        if matrix_grad is None and entropy_grad is None:
-            return None, None, None, None, None
-        grad = torch.empty_like(ordered)
-        for part in _parts(len(ordered), ordered.shape[1], ordered.device):
-            count = rest[0][part] if rest else None
-            kernel, sign = _kernel(ordered[part], count, ctx.temperature)
-            soft_grad = torch.zeros_like(kernel)
+        there = rest[0] if rest else None
+        rows, columns, grad = (torch.zeros_like(ordered, dtype=torch.float64) for _ in range(3))
+        for part in _parts(ordered):
+            inside = None if there is None else there[part]
+            kernel, sign = dense_kernel(ordered[part], inside, ctx.temperature)
+            left, right = u[part, -1], v[part, -1]
+            inner = torch.zeros_like(kernel)
             if matrix_grad is not None:
-                index = order[part].unsqueeze(2).expand_as(kernel)
-                soft_grad = matrix_grad[part].gather(1, index)
+                inner = matrix_grad[part].gather(1, order[part].unsqueeze(2).expand_as(kernel))
             if entropy_grad is not None:
-                soft = kernel * u[part, -1].unsqueeze(2) * v[part, -1].unsqueeze(1)
-                soft_grad = soft_grad + entropy_grad[part, None, None] * _entropy_slope(soft, count)
-            weight = _kernel_grad(kernel, soft_grad, u[part], v[part]).mul_(kernel).mul_(sign)
-            grad[part] = (weight.sum(1) - weight.sum(2)) / ctx.temperature
-        return torch.empty_like(grad).scatter_(1, order, grad), None, None, None, None
+                soft = kernel * left.unsqueeze(2) * right.unsqueeze(1)
+                inner = inner + entropy_grad[part, None, None] * _entropy_slope(soft, inside)
+            inner = inner.mul_(kernel)
+            rows[part], columns[part] = _sums(inner, left, right)
+            up, down = _sums(inner.mul_(sign), left, right)
+            grad[part] = down * right - up * left
+        grad += _through_rounds(ordered, there, ctx.temperature, rows, columns, u.double(), v.double())
+        grad = (grad / ctx.temperature).to(ordered.dtype)
+        return torch.empty_like(grad).scatter_(1, order, grad), None, None, None, None, None
 
 
-def _kernel_grad(
-    kernel: Float[Tensor, "M n n"],
-    soft_grad: Float[Tensor, "M n n"],
+def _sums(
+    matrix: Float[Tensor, "M n n"], left: Float[Tensor, "M n"], right: Float[Tensor, "M n"]
+) -> tuple[Float[Tensor, "M n"], Float[Tensor, "M n"]]:
+    """`A r` and `A' l`."""
+    return torch.bmm(matrix, right.unsqueeze(2)).squeeze(2), torch.bmm(left.unsqueeze(1), matrix).squeeze(1)
+
+
+def _potentials(
+    ordered: Float[Tensor, "M n"], there: Bool[Tensor, "M n"] | None, temperature: float, rounds: int
+) -> tuple[Float[Tensor, "M R n"], Float[Tensor, "M R n"]]:
+    """Those of every round: `u = 1 / (K v)`, then `v = 1 / (K u)`, `v` one before the first."""
+    size, n = ordered.shape
+    u, v = (ordered.new_empty(size, rounds, n) for _ in range(2))
+    for part, times, _ in products_with_kernel(ordered, there, temperature):
+        right = torch.ones_like(ordered[part], dtype=torch.float64)
+        for step in range(rounds):
+            left = times(right).reciprocal_()
+            right = times(left).reciprocal_()
+            u[part, step], v[part, step] = left.to(u.dtype), right.to(v.dtype)
+    return u, v
+
+
+def _through_rounds(
+    ordered: Float[Tensor, "M n"],
+    there: Bool[Tensor, "M n"] | None,
+    temperature: float,
+    u_grad: Float[Tensor, "M n"],
+    v_grad: Float[Tensor, "M n"],
     u: Float[Tensor, "M R n"],
     v: Float[Tensor, "M R n"],
-) -> Float[Tensor, "M n n"]:
-    """Back through the rounds. Each adds an outer product to the gradient of the kernel; they are
-    collected, and added by one product of thin matrices."""
+) -> Float[Tensor, "M n"]:
+    """The gradient of the ordered scores, times the temperature, through all rounds.
+
+    Each step `v = 1 / (K' u)` adds an outer product `u c'` to the gradient of the kernel, `u = 1 / (K v)`
+    another one; with the signs of the differences they are contracted without being formed.
+    """
+    grad = torch.zeros_like(u_grad)
     rounds = u.shape[1]
-    start = torch.ones_like(v[:, 0])
-    inner = soft_grad * kernel
-    u_grad = torch.bmm(inner, v[:, -1].unsqueeze(2)).squeeze(2)
-    v_grad = torch.bmm(inner.mT, u[:, -1].unsqueeze(2)).squeeze(2)
-    left, right = [], []
-    for step in reversed(range(rounds)):
-        before = v[:, step - 1] if step else start
-        columns = -v[:, step].square() * v_grad  # of v = 1 / (K' u)
-        u_grad = u_grad + _times(kernel, columns)
-        rows = -u[:, step].square() * u_grad  # of u = 1 / (K v before)
-        v_grad = _times(kernel, rows)
-        u_grad = torch.zeros_like(u_grad)
-        left += [u[:, step], rows]
-        right += [columns, before]
-    outer = soft_grad.mul(u[:, -1].unsqueeze(2)).mul_(v[:, -1].unsqueeze(1))
-    return outer.baddbmm_(torch.stack(left, 2), torch.stack(right, 1))
+    for part, times, signed in products_with_kernel(ordered, there, temperature):
+        to_u, to_v = u_grad[part], v_grad[part]
+        left, right = [], []
+        for step in reversed(range(rounds)):
+            before = v[part, step - 1] if step else torch.ones_like(to_v)
+            columns = -v[part, step].square() * to_v
+            rows = -u[part, step].square() * (times(columns) + to_u)
+            to_u, to_v = torch.zeros_like(to_u), times(rows)
+            left += [u[part, step], rows]
+            right += [columns, before]
+        a, b = torch.stack(left), torch.stack(right)
+        grad[part] = -(a * signed(b) + b * signed(a)).sum(0)
+    return grad
 
 
-def _kernel(
-    ordered: Float[Tensor, "M n"], count: Int[Tensor, "M"] | None, temperature: float
-) -> tuple[Float[Tensor, "M n n"], Float[Tensor, "M n n"]]:
-    """`exp(-|t_a - t_b| / temperature)` and the sign of the difference; the identity at items that are
-    not there."""
-    if count is not None:
-        there = torch.arange(ordered.shape[1], device=ordered.device) < count.unsqueeze(1)
-        ordered = torch.where(there, ordered, torch.zeros_like(ordered))
-    difference = ordered.unsqueeze(2) - ordered.unsqueeze(1)
-    sign = difference.sign()
-    kernel = difference.abs_().mul_(-1 / temperature).exp_()
-    kernel = torch.threshold_(kernel, SMALLEST, 0.0)
-    if count is not None:
-        both = there.unsqueeze(2) & there.unsqueeze(1)
-        kernel = torch.where(both, kernel, torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device))
-    return kernel, sign
-
-
-def _times(kernel: Float[Tensor, "M n n"], vector: Float[Tensor, "M n"]) -> Float[Tensor, "M n"]:
-    return torch.bmm(kernel, vector.unsqueeze(2)).squeeze(2)
-
-
-def _parts(size: int, n: int, device: torch.device) -> list[slice]:
-    step = max(1, (CPU_BLOCK if device.type == "cpu" else GPU_BLOCK) // max(n * n, 1))
+def _parts(x: Float[Tensor, "M n"]) -> list[slice]:
+    """Some items of the batch at a time, for what is quadratic in `n`."""
+    size, n = x.shape
+    step = max(1, (CPU_BLOCK if x.device.type == "cpu" else GPU_BLOCK) // max(n * n, 1))
     return [slice(start, start + step) for start in range(0, size, step)]
 
 
 # --- entropy --------------------------------------------------------------------------------------
 
 
-def _entropy(soft: Float[Tensor, "M n n"], count: Int[Tensor, "M"] | None) -> Float[Tensor, "M"]:
+def _entropy(soft: Float[Tensor, "M n n"], there: Bool[Tensor, "M n"] | None) -> Float[Tensor, "M"]:
+    """For a row `q = p / S`: `H = log S - sum p log p / S`."""
+    share = _clamped(soft, there)
+    products = torch.special.xlogy(share, share)
     total = soft.new_zeros(len(soft))
     for axis in (1, 2):
-        logs, share = _normalised(soft, axis)
-        total -= _of_items(share.mul_(logs), count).sum((1, 2))
-    return total / _items(soft, count)
+        whole = share.sum(axis).clamp_min(CLAMP)
+        total += (whole.log() - products.sum(axis) / whole).mul_(_ones(whole, there)).sum(1)
+    return total / _items(soft, there)
 
 
-def _entropy_slope(soft: Float[Tensor, "M n n"], count: Int[Tensor, "M"] | None) -> Float[Tensor, "M n n"]:
+def _entropy_slope(soft: Float[Tensor, "M n n"], there: Bool[Tensor, "M n"] | None) -> Float[Tensor, "M n n"]:
     """Derivative of the entropy: for a row `q = p / S`, `dH/dp = -(log q + H) / S`."""
+    share = _clamped(soft, there)
+    logs = share.clamp_min(CLAMP).log()
     slope = torch.zeros_like(soft)
     for axis in (1, 2):
-        total = soft.clamp_min(CLAMP).sum(axis, keepdim=True)
-        logs, share = _normalised(soft, axis)
-        entropy = -(share * logs).sum(axis, keepdim=True)
-        slope -= (logs + entropy) / total
-    slope = _of_items(torch.where(soft >= CLAMP, slope, torch.zeros_like(slope)), count)
-    return slope / _items(soft, count)[:, None, None]
+        whole = share.sum(axis, keepdim=True).clamp_min(CLAMP)
+        mean = (share * logs).sum(axis, keepdim=True) / whole
+        slope -= (logs - mean) / whole
+    slope = slope.mul_((soft >= CLAMP) & (share > 0))
+    return slope / _items(soft, there)[:, None, None]
 
 
-def _normalised(soft: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Logarithm of, and the distribution along an axis."""
+def _clamped(soft: Float[Tensor, "M n n"], there: Bool[Tensor, "M n"] | None) -> Float[Tensor, "M n n"]:
+    """No probability below `CLAMP`; zero at items that are not there."""
     share = soft.clamp_min(CLAMP)
-    share = share / share.sum(axis, keepdim=True)
-    return share.log(), share
+    return share if there is None else share.mul_(there.unsqueeze(2) & there.unsqueeze(1))
 
 
-def _of_items(values: Float[Tensor, "M n n"], count: Int[Tensor, "M"] | None) -> Float[Tensor, "M n n"]:
-    if count is None:
-        return values
-    there = torch.arange(values.shape[1], device=values.device) < count.unsqueeze(1)
-    return values * (there.unsqueeze(2) & there.unsqueeze(1))
+def _ones(values: Float[Tensor, "M n"], there: Bool[Tensor, "M n"] | None) -> Float[Tensor, "M n"]:
+    return torch.ones_like(values) if there is None else there.to(values.dtype)
 
 
-def _items(soft: Tensor, count: Tensor | None) -> Tensor:
-    if count is None:
+def _items(soft: Float[Tensor, "M n n"], there: Bool[Tensor, "M n"] | None) -> Float[Tensor, "M"]:
+    if there is None:
         return soft.new_full((len(soft),), max(soft.shape[1], 1))
-    return count.clamp_min(1).to(soft.dtype)
+    return there.sum(1).clamp_min(1).to(soft.dtype)
