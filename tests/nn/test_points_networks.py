@@ -181,6 +181,14 @@ def test_egnn_conforms(vectors, scalars, d, generator):
     check_layer(EGNN(scalars, out_features=2, **options), Symmetry(group, given, trivial()), x)
 
 
+def test_points_start_at_rest():
+    # Forces grow with distance: without a small start, five rounds throw far points to infinity.
+    x = 10 * torch.randn(20, 5, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        step = EGNN(1, vectors=1, depth=5)(x) - x[..., :3]
+    assert 0 < step.abs().max() < 10
+
+
 class Anchored(EGNN):
     """Broken on purpose: it also feels how far a point is from the origin."""
 

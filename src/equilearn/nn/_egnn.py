@@ -123,6 +123,15 @@ class _Round(nn.Module):
         self.change = (
             nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)) if updates else None
         )
+        self._start_at_rest()
+
+    def _start_at_rest(self) -> None:
+        """Forces grow with distance, and every round feeds the next: points that jump at first never come back."""
+        if self.force is not None:
+            nn.init.xavier_uniform_(self.force.weight, gain=0.01)
+        if self.drift is not None:
+            nn.init.xavier_uniform_(self.drift.weight, gain=0.01)
+            nn.init.zeros_(self.drift.bias)
 
     def forward(
         self, h: Tensor, p: Tensor, vectors: Tensor, scalars: Tensor, mask: Tensor | None

@@ -151,7 +151,7 @@ def trial(config: dict[str, Any]) -> Row:
         learning_rate=1e-3,
         weight_decay=1e-12,
         schedule=config["schedule"],
-        clip=1.0 if config["base"] == "egnn" else None,  # its forces start out large where particles lie far apart
+        clip=1.0 if config["base"] == "egnn" else None,  # forces on particles that fly far apart are steep
         validation=None if held is None else (held.x_test, held.y_test),
         evaluate_every=max(config["steps"] // 100, 1),
         seed=config["seed"],
