@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equilearn import InputError
-from equilearn.symmetrization import soft_permutation
+from equilearn.symmetrization import _sorted_kernel, soft_permutation
 from equilearn.symmetrization._soft_sort import descending, relax
 
 
@@ -71,6 +71,12 @@ def test_tied_scores_share_all_ranks(n):
 
 
 # --- the twin ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["running sums", "dense products"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways to multiply by the kernel, whatever the number of scores."""
+    monkeypatch.setattr(_sorted_kernel, "FEW", 0 if request.param == "running sums" else 1000)
 
 
 @given(st.integers(1, 20), st.sampled_from([0.01, 0.1, 1.0]), st.sampled_from([1, 5, 20]), st.integers(0, 99))

@@ -16,6 +16,9 @@ arithmetic on denormal numbers is slow."""
 WIDEST = 1000.0
 """Largest range of scores, in units of the temperature, for which running sums stay within float64."""
 
+FEW = 40
+"""Scores up to which dense products are quicker than running sums."""
+
 DENSE_BLOCK = 1 << 20
 """Matrix entries worked on at a time where running sums would overflow."""
 
@@ -42,10 +45,11 @@ def products_with_kernel(
     """For parts of the batch: `x -> K x`, and `x -> S x` with `S[a, b] = sign(t_a - t_b) K[a, b]`.
 
     Both take float64 `(*lead, M, n)`. As `K[a, b] = exp(-t_b) exp(t_a)` for `b` before `a`, in units of the
-    temperature, they are running sums, O(n); only where the exponentials would overflow, dense products.
+    temperature, they are running sums, O(n); dense products for few scores, and where the exponentials
+    would overflow.
     """
     t = ordered.to(torch.float64) / temperature
-    if t.numel() == 0 or float((t[:, 0] - t[:, -1]).max()) < WIDEST:
+    if t.numel() == 0 or (t.shape[1] > FEW and float((t[:, 0] - t[:, -1]).max()) < WIDEST):
         yield slice(None), *_running(t, there)
         return
     step = max(1, DENSE_BLOCK // t.shape[1] ** 2)
