@@ -25,16 +25,16 @@ class EGNN(nn.Module):
 
     The input is laid out as `actions.points(N, vectors=, scalars=)` has it: `(B, N, d + vectors d + scalars)`, or
     the tuple `(x, mask)`. A round computes a message for each pair of points from their features, their
-    distance, the inner products of their vectors with each other and with `x_i - x_j`, and the products of
-    their scalars; it moves a point by the mean of `x_i - x_j` times a learned weight of the message, and along
-    its own vectors; and it updates the features by the mean message. What lies in the padding is never
+    distance, the inner products of their vectors with each other and with `u = (x_i - x_j) / (1 + |x_i - x_j|)`,
+    and the products of their scalars; it moves a point by the mean of `u` times a learned weight of the message, and
+    along its own vectors; and it updates the features by the mean message. What lies in the padding is never
     seen, and positions are zero there.
 
     Raises `InputError` where the data have another shape.
 
     Cost O(depth B N^2 width^2).
 
-    Source: Satorras et al. 2021, equations 3 to 7; the inner products are added here.
+    Source: Satorras et al. 2021, equations 3 to 7; the inner products and the bounded `u` are added here.
 
     Example:
         >>> import torch
@@ -126,7 +126,7 @@ class _Round(nn.Module):
         self._start_at_rest()
 
     def _start_at_rest(self) -> None:
-        """Forces grow with distance, and every round feeds the next: points that jump at first never come back."""
+        """Every round feeds the next: points that jump at first are slow to come back."""
         if self.force is not None:
             nn.init.xavier_uniform_(self.force.weight, gain=0.01)
         if self.drift is not None:
@@ -138,11 +138,13 @@ class _Round(nn.Module):
     ) -> tuple[Float[Tensor, "B N W"], Float[Tensor, "B N d"]]:
         apart = p.unsqueeze(2) - p.unsqueeze(1)
         distance = smooth_norm(apart)
+        # Bounded, so that a round cannot square what the one before it did: far points stay where they are sent.
+        toward = apart / (1 + distance).unsqueeze(-1)
         parts = [distance.unsqueeze(-1), (1 / (1 + distance)).unsqueeze(-1)]
         if vectors.shape[2]:
             parts += [
-                torch.einsum("bivd,bijd->bijv", vectors, apart),
-                torch.einsum("bjvd,bijd->bijv", vectors, apart),
+                torch.einsum("bivd,bijd->bijv", vectors, toward),
+                torch.einsum("bjvd,bijd->bijv", vectors, toward),
                 torch.einsum("bivd,bjvd->bijv", vectors, vectors),
             ]
         if scalars.shape[2]:
@@ -154,7 +156,7 @@ class _Round(nn.Module):
         count = counted(message, mask)
         if self.force is not None:
             # The force has no bias, so that masked messages, which are zero, pull nowhere.
-            p = p + (self.force(message) * apart).sum(2) / count
+            p = p + (self.force(message) * toward).sum(2) / count
             if self.drift is not None:
                 p = p + (self.drift(h).unsqueeze(-1) * vectors).sum(2)
         if self.change is not None:
