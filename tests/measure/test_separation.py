@@ -129,6 +129,31 @@ def test_an_embedding_that_is_not_invariant_has_false_positives():
     assert noise.false_positives > 40 and not noise.deterministic
 
 
+def test_an_embedding_that_is_rarely_random_is_not_taken_for_deterministic():
+    """One call in twenty differs: a few calls that agree show nothing, and copies keep one law."""
+
+    def rarely(x: torch.Tensor) -> torch.Tensor:
+        return x + 0.5 * (torch.rand(len(x), 1) < 0.05)
+
+    x = torch.tensor([[0.0], [0.0], [0.7]])
+    found = separation(rarely, x, repeats=60, generator=generator())
+    assert not found.deterministic and found.examples.tolist() == [[0, 1]]
+    with pytest.raises(InputError, match="called deterministic, but two calls"):
+        separation(noisy(), x, deterministic=True)
+    assert separation(lambda x: x, x, deterministic=True).undistinguished == 1
+    # Constant embeddings that differ by rounding only, next to one that is random.
+    near = torch.tensor([[1.0], [1.0 + 1e-6], [5.0]])
+    one = separation(lambda x: x + torch.where(x > 3, torch.rand(x.shape), 0), near, repeats=60, generator=generator())
+    assert not one.deterministic and one.examples.tolist() == [[0, 1]]
+    listed = separation(
+        lambda x: x + torch.where(x > 3, torch.rand(x.shape), 0),
+        near,
+        torch.tensor([[0, 1], [0, 2]]),
+        generator=generator(),
+    )
+    assert listed.examples.tolist() == [[0, 1]]
+
+
 def test_rounding_is_no_difference():
     x = torch.rand(20, 50, generator=generator(), dtype=torch.float64)
     shuffled = torch.cat((x, x[:, torch.randperm(50, generator=generator())]))

@@ -11,7 +11,7 @@ from equilearn.studies import exp, get, graph8c, run_study
 
 
 def test_small_graphs_are_told_apart_and_message_passing_misses_pairs(tmp_path: Path):
-    settings = {"nodes": 6, "samples": 2, "repeats": 48, "copies": 64, "rounds": 6}
+    settings = {"nodes": 6, "samples": 2, "repeats": 48, "copies": 100, "rounds": 6}
     summary = run_study("graph8c", out=tmp_path, settings=settings)
     assert not summary["failed"]
     held = {claim["name"]: claim for claim in summary["claims"]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,19 +16,8 @@ from equilearn._check import InputError, InputTypeError, finite, not_empty, posi
 from equilearn.actions import Data, first_leaf, map_data
 from equilearn.actions import batch_size as count_samples
 from equilearn.measure._evaluate import evaluation, isolated_randomness, take
+from equilearn.measure._pair_tests import ROUNDING_MARGIN, Found, by_gap, by_test, pair_count, rate_interval
 from equilearn.symmetry import Symmetry
-
-ROUNDING_MARGIN = 64.0
-"""Deterministic embeddings count as different when they are apart by this many times what rounding does."""
-
-CHUNK = 2**18
-"""Listed pairs that are tested at once."""
-
-TILE = 512
-"""Inputs a side of the blocks in which all pairs are tested."""
-
-Evidence: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From indices of inputs to how different their embeddings are."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +97,7 @@ def separation(
     symmetry: Symmetry | None = None,
     copies: int | None = None,
     listed: int = 1000,
+    deterministic: bool | None = None,
     batch_size: int = 4096,
     generator: torch.Generator | None = None,
 ) -> Separation:
@@ -132,12 +122,15 @@ def separation(
         symmetry: whose group makes transformed copies of the inputs, on which false positives are counted.
         copies: how many of these; default one for each input, at most 2,048.
         listed: most undistinguished pairs that are listed in the result.
+        deterministic: True where you know that nothing is random: two calls are enough then. None finds out,
+            from as many calls as the test takes: fewer that agree do not show that all would.
         batch_size: most inputs in one call.
         generator: draws the transformations; with it, a stochastic embedding repeats too.
 
     Raises:
-        InputError: pairs out of range or of an input with itself, a level out of range, fewer repeats than can
-            distinguish anything at that level, embeddings that are not finite or of another batch size.
+        InputError: an embedding that is called deterministic and is not, pairs out of range or of an input with
+            itself, a level out of range, fewer repeats than can distinguish anything at that level, embeddings
+            that are not finite or of another batch size.
 
     Cost: `repeats` calls on `x` and on the copies; O(P repeats D) for the test (all pairs: by matrix products,
     about ten times faster than listed ones), O(P D) if deterministic.
@@ -164,23 +157,44 @@ def separation(
         moved, origin = _copies(x, symmetry, copies, generator)
         call = _caller(embed, limit)
         first = call(x)
-        again = call(x)
-        noise = float((again - first).abs().max())
-        deterministic = noise <= ROUNDING_MARGIN * torch.finfo(first.dtype).eps * float(first.abs().max())
-        if deterministic:
-            other = None if moved is None else call(moved)
-            return _by_gap(first, other, origin, index, level, listed)
-        total = _pair_count(index, len(first))
+        total = pair_count(index, len(first))
         least = least_repeats(total, first.shape[1], level)
         count = math.ceil(1.5 * least) if repeats is None else positive_int(repeats, "repeats", 2)
+        calls, constant = _calls(call, x, first, 2 if deterministic else count)
+        if deterministic and not constant:
+            raise InputError(
+                "The embedding is called deterministic, but two calls on the same inputs differ. "
+                "Leave deterministic= out."
+            )
+        if constant:
+            other = None if moved is None else call(moved)
+            found = by_gap(first, other, origin, index, listed)
+            return _result(found, level, len(calls), len(origin))
         require(
             count >= least,
             f"{count} repeats cannot distinguish anything at level {level:g} shared by {total} pairs in "
             f"{first.shape[1]} coordinates: at least {least} are needed.",
         )
-        y = torch.stack([first, again] + [call(x) for _ in range(count - 2)])
         others = None if moved is None else torch.stack([call(moved) for _ in range(count)])
-    return _by_test(y, others, origin, index, level, listed)
+    return _result(by_test(calls, others, origin, index, level, listed), level, len(calls), len(origin))
+
+
+def _result(found: Found, level: float, repeats: int, copies: int) -> Separation:
+    return Separation(
+        pairs=found.pairs,
+        undistinguished=found.undistinguished,
+        examples=found.examples,
+        level=level,
+        threshold=found.threshold,
+        deterministic=found.threshold is None,
+        repeats=repeats,
+        copies=copies,
+        false_positives=found.false_positives,
+        false_positive_interval=rate_interval(found.false_positives, copies),
+        calibration=found.calibration,
+        smallest=found.smallest,
+        noise=found.noise,
+    )
 
 
 def least_repeats(pairs: int, coordinates: int, level: float) -> int:
@@ -248,182 +262,13 @@ def _caller(embed: Callable[[Data], Tensor], limit: int) -> Callable[[Data], Flo
     return call
 
 
-# --- tests -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a scan over all pairs leaves."""
-
-    pairs: int
-    undistinguished: int
-    examples: Int[Tensor, "K 2"]
-    smallest: float | None
-
-
-def _by_gap(
-    y: Float[Tensor, "B D"],
-    moved: Float[Tensor, "C D"] | None,
-    origin: Tensor,
-    index: Tensor | None,
-    level: float,
-    most: int,
-) -> Separation:
-    """Deterministic: largest difference of a coordinate, relative to the larger embedding of the two."""
-    rounding = ROUNDING_MARGIN * torch.finfo(y.dtype).eps
-    least = math.nextafter(rounding, math.inf)
-    size = y.abs().amax(-1)
-
-    def relative(gap: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        scale = torch.maximum(one, other)
-        return gap / torch.where(scale > 0, scale, 1)
-
-    if index is None:
-        tiles = _tiles(
-            len(y), lambda a, b: relative(torch.cdist(y[a], y[b], p=math.inf), size[a].unsqueeze(1), size[b])
-        )
-        found = _scan(tiles, least, most)
-    else:
-        chunks = _chunks(index, lambda a, b: relative((y[a] - y[b]).abs().amax(-1), size[a], size[b]))
-        found = _scan(chunks, least, most)
-    wrong = 0
-    if moved is not None:
-        before = y[origin.to(y.device)]
-        gap = relative((moved - before).abs().amax(-1), moved.abs().amax(-1), before.abs().amax(-1))
-        wrong = int((gap >= least).sum())
-    return _separation(found, level, None, 2, wrong, len(origin), None, rounding)
-
-
-def _by_test(
-    y: Float[Tensor, "R B D"],
-    moved: Float[Tensor, "R C D"] | None,
-    origin: Tensor,
-    index: Tensor | None,
-    level: float,
-    most: int,
-) -> Separation:
-    count = _pair_count(index, y.shape[1])
-    # Differences do not see a common shift, but their squares from products lose digits to it.
-    shift = y.mean((0, 1))
-    y = (y - shift).to(torch.float64)
-    threshold = level / count
-    needed = _needed(threshold, y.shape[-1])
-    if index is None:
-        total, square = y.sum(0), y.square().sum(0)
-        found = _scan(_tiles(y.shape[1], lambda a, b: _all_t(y[:, a], y[:, b], total, square, a, b)), needed, most)
-    else:
-        found = _scan(_chunks(index, lambda a, b: _largest_t(y, y, a, b)), needed, most)
-    wrong, calibration = 0, None
-    if moved is not None:
-        here = torch.arange(len(origin), device=y.device)
-        copied = _largest_t((moved - shift).to(torch.float64), y, here, origin.to(y.device))
-        wrong = int((copied >= needed).sum())
-        calibration = float((copied >= _needed(level, y.shape[-1])).to(torch.float64).mean())
-    noise = float(y.var(0).mean().sqrt())
-    return _separation(found, level, threshold, len(y), wrong, len(origin), calibration, noise)
-
-
-def _separation(
-    found: _Found,
-    level: float,
-    threshold: float | None,
-    repeats: int,
-    wrong: int,
-    copies: int,
-    calibration: float | None,
-    noise: float,
-) -> Separation:
-    return Separation(
-        pairs=found.pairs,
-        undistinguished=found.undistinguished,
-        examples=found.examples,
-        level=level,
-        threshold=threshold,
-        deterministic=threshold is None,
-        repeats=repeats,
-        copies=copies,
-        false_positives=wrong,
-        false_positive_interval=_rate_interval(wrong, copies),
-        calibration=calibration,
-        smallest=found.smallest,
-        noise=noise,
-    )
-
-
-def _scan(pieces: Iterator[tuple[Tensor, Tensor, Tensor]], needed: float, most: int) -> _Found:
-    """Count the pairs whose evidence falls short of `needed`, piece by piece."""
-    pairs = missed = 0
-    smallest = math.inf
-    listed: list[Tensor] = []
-    for value, a, b in pieces:
-        short = (value < needed).cpu()
-        pairs, missed = pairs + len(value), missed + int(short.sum())
-        if bool(short.any()) and sum(map(len, listed)) < most:
-            listed.append(torch.stack((a[short], b[short]), 1)[:most].cpu())
-        apart = value[value >= needed]
-        smallest = min(smallest, float(apart.min())) if len(apart) else smallest
-    examples = torch.cat(listed)[:most] if listed else torch.zeros(0, 2, dtype=torch.int64)
-    return _Found(pairs, missed, examples, smallest / max(needed, 1e-300) if math.isfinite(smallest) else None)
-
-
-def _chunks(index: Int[Tensor, "P 2"], evidence: Evidence) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Listed pairs."""
-    for part in index.split(CHUNK):
-        yield evidence(part[:, 0], part[:, 1]), part[:, 0], part[:, 1]
-
-
-def _tiles(size: int, evidence: Evidence) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """All pairs, a block of rows against a block of columns at a time."""
-    blocks = torch.arange(size).split(TILE)
-    for place, a in enumerate(blocks):
-        for b in blocks[place:]:
-            rows, columns = torch.meshgrid(a, b, indexing="ij")
-            above = rows < columns
-            if bool(above.any()):
-                value = evidence(a, b)
-                yield value[above.to(value.device)], rows[above], columns[above]
-
-
-def _needed(p_value: float, coordinates: int) -> float:
-    """The `t` at which the bound, over both signs and all coordinates, is `p_value`."""
-    return math.sqrt(2 * math.log(2 * coordinates / p_value))
-
-
-def _largest_t(left: Tensor, right: Tensor, a: Int[Tensor, "P"], b: Int[Tensor, "P"]) -> Float[Tensor, "P"]:
-    """`|sum d| / sqrt(sum d^2)` over calls, the largest of all coordinates."""
-    total = left.sum(0)[a] - right.sum(0)[b]
-    square = torch.zeros_like(total)
-    for one, other in zip(left, right, strict=True):
-        square += (one[a] - other[b]).square()
-    return _ratio(total, square).amax(-1)
-
-
-def _all_t(
-    left: Tensor, right: Tensor, total: Tensor, square: Tensor, a: Int[Tensor, "P"], b: Int[Tensor, "Q"]
-) -> Float[Tensor, "P Q"]:
-    """The same for every input of one block against every one of another, from matrix products."""
-    best = left.new_zeros(len(a), len(b))
-    for c in range(left.shape[-1]):
-        products = left[..., c].T @ right[..., c]
-        squares = (square[a, c].unsqueeze(1) + square[b, c] - 2 * products).clamp_min(0)
-        best = torch.maximum(best, _ratio(total[a, c].unsqueeze(1) - total[b, c], squares))
-    return best
-
-
-def _ratio(total: Tensor, square: Tensor) -> Tensor:
-    return total.abs() / square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
-
-
-def _pair_count(index: Tensor | None, size: int) -> int:
-    return size * (size - 1) // 2 if index is None else len(index)
-
-
-def _rate_interval(found: int, count: int) -> tuple[float, float] | None:
-    """Clopper and Pearson (1934), 95 %."""
-    if count == 0:
-        return None
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, found, count - found + 1)) if found > 0 else 0.0
-    high = float(beta.ppf(0.975, found + 1, count - found)) if found < count else 1.0
-    return low, high
+def _calls(
+    call: Callable[[Data], Tensor], x: Data, first: Float[Tensor, "B D"], count: int
+) -> tuple[Float[Tensor, "R B D"], bool]:
+    """`count` calls, and whether all agree up to rounding."""
+    rounding = ROUNDING_MARGIN * torch.finfo(first.dtype).eps * first.abs().amax(-1, keepdim=True)
+    found, constant = [first], True
+    for _ in range(count - 1):
+        found.append(call(x))
+        constant = constant and bool(((found[-1] - first).abs() <= rounding).all())
+    return torch.stack(found), constant

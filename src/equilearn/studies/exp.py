@@ -21,11 +21,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from equilearn._check import one_of, positive_int
-from equilearn.actions import Data, map_data
+from equilearn.actions import Data, graphs, map_data
 from equilearn.data import Task, exp_graphs
+from equilearn.groups import Symmetric
 from equilearn.nn import GIN, FlatMLP
 from equilearn.studies._study import Claim, Row, Study
 from equilearn.symmetrization import Learned, Symmetrized, symmetrize
+from equilearn.symmetry import Symmetry
 from equilearn.training import fit
 
 METHODS = ("message passing", "average", "frames", "canonical", "learned")
@@ -148,11 +150,12 @@ def _model(config: dict[str, Any], task: Task) -> nn.Module:
         nodes = task.x_train[0].shape[1]
         if config["method"] == "message passing":
             return GIN(2, 2, width=64)
+        symmetry = Symmetry(Symmetric(nodes), input=graphs())
         base = _OrderedGIN(nodes) if config["base"] == "gin" else _OrderedMLP(nodes, config["published"])
         if config["method"] == "average":
-            return symmetrize(base, task.symmetry, "average", samples=config["samples"])
+            return symmetrize(base, symmetry, "average", samples=config["samples"])
         if config["method"] == "frames":
-            return symmetrize(base, task.symmetry, "frames", samples=1)
+            return symmetrize(base, symmetry, "frames", samples=1)
         noisy = config["method"] == "learned"
         strategy = Learned(
             samples=config["samples"] if noisy else 1,
@@ -160,7 +163,7 @@ def _model(config: dict[str, Any], task: Task) -> nn.Module:
             temperature=config["temperature"],
             width=64 if config["published"] else 32,
         )
-        return symmetrize(base, task.symmetry, strategy, example=map_data(lambda leaf: leaf[:8], task.x_train))
+        return symmetrize(base, symmetry, strategy, example=map_data(lambda leaf: leaf[:8], task.x_train))
 
 
 class _OrderedGIN(nn.Module):
