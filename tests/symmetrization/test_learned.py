@@ -1,5 +1,6 @@
 """Learned distributions: their law, their sampling error, their gradients."""
 
+import dataclasses
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from equilearn.actions import graphs, images, points, sets
 from equilearn.symmetrization import Average, gram_schmidt, symmetrize
 from equilearn.symmetrization._readouts import normalised, random_descending, readouts_of
 from equilearn.symmetrization._soft_sort import relax
+from equilearn.symmetrization._symmetrized import _standard_error
 
 # --- the law ----------------------------------------------------------------------------------------
 
@@ -256,10 +258,14 @@ def test_the_reported_error_is_the_true_one():
     assert float(reported / true) == pytest.approx(1, abs=0.08)
 
 
-def test_a_single_pair_has_no_standard_error():
+def test_two_samples_are_no_pair_so_that_they_have_a_standard_error():
     model = learned().eval()
+    assert model(cloud(), k=2, return_elements=True)[1].block == 1
+    assert model(cloud(), k=4, return_elements=True)[1].block == 2
+    assert bool((model(cloud(), k=2, return_std=True)[1] > 0).any())
+    pair = dataclasses.replace(model(cloud(), k=2, return_elements=True)[1], block=2)
     with pytest.raises(InputError, match=r"these 2 samples were drawn together .* k=4 or more"):
-        model(cloud(), k=2, return_std=True)
+        _standard_error(pair, torch.zeros(5, 2, 1))
     with pytest.raises(InputError, match="at least two samples per input, got k=1"):
         model(cloud(), k=1, return_std=True)
     model(cloud(), k=3, return_std=True)  # an odd number has no pairs

@@ -71,7 +71,8 @@ class Learned(Strategy):
             straight-through gradients are accurate.
         prior_weight: of the distance of the elements to the identity in the penalty, for models trained
             before on data in one pose.
-        antithetic: whether samples come in pairs with opposite noise, where their number is even.
+        antithetic: whether samples come in pairs with opposite noise, where their number is even and at least
+            four: of a single pair no standard error could be told.
         width: hidden features of the default network.
         limit: largest finite group with one logit an element.
         check: whether `symmetrize(..., example=x)` measures the equivariance of the network.
@@ -202,7 +203,7 @@ class Learned(Strategy):
         if count == "all":
             return self._all(symmetry, plan, x)
         size = batch_size(x)
-        block = 2 if self.antithetic and count % 2 == 0 else 1
+        block = 2 if self.antithetic and count % 2 == 0 and count >= 4 else 1
         draws = count if self._is_noisy(plan) else 1
         outputs: list[Tensor | None] = [None] * len(plan)
         if any(part.kind != "centroid" for part in plan):
