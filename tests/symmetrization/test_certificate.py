@@ -12,7 +12,7 @@ import torch
 import equilearn as eq
 from equilearn._check import InputError
 from equilearn.actions import graphs, points
-from equilearn.symmetrization import Certificate, Symmetrized, certify
+from equilearn.symmetrization import Certificate, Learned, Symmetrized, certify
 from equilearn.symmetrization._certificate import _resampling
 
 
@@ -81,6 +81,21 @@ def test_graphs_are_certified_too():
     found = certified(eq.symmetrize(net, eq.Symmetry(eq.Symmetric(6), input=graphs()), "frames"), x)  # type: ignore[arg-type]
     assert found.exact and found.verdict == "exact"
     assert set(found.margins) == {"eigenvalue gap", "node key gap"}
+
+
+def test_learned_orders_jump_where_scores_meet_unless_there_is_noise():
+    x = torch.randn(20, 5, 2, generator=torch.Generator().manual_seed(0))
+    x[3, 1] = x[3, 0]  # equal rows get equal scores
+    symmetry = eq.Symmetry(eq.Symmetric(5), input=eq.actions.sets())
+    net = eq.nn.FlatMLP(10, 2, 8, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        still = eq.symmetrize(net, symmetry, Learned(noise=0.0, samples=1), example=x)
+        noisy = eq.symmetrize(net, symmetry, Learned(samples=4), example=x)
+    found = certified(still, x)
+    assert found.closest[0][:2] == (3, "score gap") and found.closest[0][2] < 1e-6
+    assert min(value for index, value in enumerate(found.margins["score gap"]) if index != 3) > 1e-6
+    assert certified(noisy, x).margins == {}
 
 
 def test_a_certificate_is_kept_in_a_file(tmp_path: Path):

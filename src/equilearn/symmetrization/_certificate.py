@@ -17,6 +17,7 @@ from equilearn.actions import Data, batch_size, first_leaf, map_data
 from equilearn.io import PathLike, read_json, write_json
 from equilearn.measure import equivariance_error
 from equilearn.symmetrization._symmetrized import Symmetrized
+from equilearn.symmetrization._views import mask_of
 
 FORMAT = 1
 """Version of the file."""
@@ -258,7 +259,7 @@ def certify(
         target=float(target),
         samples_needed=_needed(samples, bound, target),
         confidence=float(confidence),
-        margins={name: tuple(values.tolist()) for name, values in found.aux.get("margins", {}).items()},
+        margins={name: tuple(values.tolist()) for name, values in _margins(model, x, found.aux).items()},
         elements=measured.samples,
     )
 
@@ -273,6 +274,20 @@ def _unresolved(aux: dict[str, Any]) -> int | None:
     """How many inputs have poses that had to be drawn; None where the strategy does not say."""
     drawn = aux.get("random")
     return int(drawn.sum()) if isinstance(drawn, Tensor) else None
+
+
+def _margins(model: Symmetrized, x: Data, aux: dict[str, Any]) -> dict[str, Float[Tensor, "B"]]:
+    """What the strategy says; of a learned order without noise, the smallest step between scores."""
+    margins = dict(aux.get("margins", {}))
+    if getattr(model.strategy, "noise", None) == 0:
+        for index, scores in aux.get("scores", {}).items():
+            mask = mask_of(model.symmetry.input, index, x)
+            known = scores.to(torch.float64)
+            known = known if mask is None else torch.where(mask.unsqueeze(1), known, math.inf)
+            steps = known.sort(-1).values.diff(dim=-1)
+            steps = torch.where(steps.isfinite(), steps, math.inf).flatten(1)
+            margins["score gap"] = steps.amin(-1) if steps.shape[-1] else torch.full_like(known[:, 0, 0], math.inf)
+    return margins
 
 
 def _resampling(
