@@ -333,3 +333,31 @@ def test_gradients_through_simple_axes_agree_with_differences(generator):
     x = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     model = symmetrize(lambda t: torch.sin(t[:, 0]), eq.Symmetry(SO3, points(), eq.reps.defining(SO3)), "frames")
     assert torch.autograd.gradcheck(model, (x,), atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["frames", "canonicalize"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_points_that_are_not_there_do_not_count(strategy: str, weighted: bool):
+    """A cloud with a mask: padding changes neither centroid nor axes, wherever it lies."""
+    if strategy == "canonicalize" and weighted:
+        pytest.skip("canonical forms have no weights")
+    group = eq.SpecialEuclidean(3) * eq.Symmetric(6)
+    parts = (eq.actions.points(6), eq.actions.sets(6))
+    symmetry = eq.Symmetry(group, input=parts)
+    options = {"weighted": True} if weighted else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = eq.nn.FlatMLP(24, 3, 16, 1, "tanh").double().requires_grad_(False)
+
+    def masked(x):
+        return net((torch.where(x[1].unsqueeze(-1), x[0], 0), x[1]))
+
+    model = eq.symmetrize(masked, symmetry, strategy, **options)
+    x = torch.randn(4, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True] * 4 + [False] * 2]).expand(4, 6)
+    y = model((x, mask))
+    anywhere = torch.where(mask.unsqueeze(-1), x, 100.0)
+    torch.testing.assert_close(model((anywhere, mask)), y, atol=1e-9, rtol=0)
+    g = group.sample((4,), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(model(symmetry.act_input(g, (x, mask))), y, atol=1e-9, rtol=0)
+    assert bool(torch.isfinite(model((x, torch.zeros_like(mask)))).all())

@@ -24,9 +24,9 @@ from equilearn.groups import (
     Translation,
 )
 from equilearn.symmetrization._moments import angular_moment, radial_mass
-from equilearn.symmetrization._node_parts import is_graph, nodes_view
+from equilearn.symmetrization._node_parts import is_graph, nodes_view, points_view
 from equilearn.symmetrization._pca import skewness
-from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view
+from equilearn.symmetrization._views import View, factors_of, image_view
 from equilearn.symmetry import Symmetry
 
 Energy: TypeAlias = Callable[[Data], Tensor]
@@ -54,7 +54,7 @@ def analytic_energy(symmetry: Symmetry) -> Energy:
     if image is not None:
         terms.append(_image_energy(symmetry.group, image))
     for index, factor in enumerate(factors_of(symmetry.group)):
-        cloud = None if image is not None else cloud_view(symmetry.input, index)
+        cloud = None if image is not None else points_view(symmetry.input, index, centred=False)
         if cloud is not None and isinstance(factor, SO | O | Euclidean | SpecialEuclidean | Lorentz):
             terms.append(_skew_energy(cloud, spatial=1 if isinstance(factor, Lorentz) else 0))
         elif image is None and factor.is_finite and not _is_sorted(symmetry, index):

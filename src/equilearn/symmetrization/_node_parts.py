@@ -21,7 +21,7 @@ from equilearn.actions import (
     SetAction,
     VectorAction,
 )
-from equilearn.symmetrization._views import rows_view
+from equilearn.symmetrization._views import View, cloud_mask, cloud_view, rows_view
 
 Parts: TypeAlias = "list[tuple[Callable[[Data], Data], Action]]"
 
@@ -70,6 +70,26 @@ def nodes_view(action: Action, index: int) -> ReadNodes | None:
             real = torch.ones(size, n, dtype=torch.bool, device=device)
         empty = torch.zeros(size, n, 0, dtype=torch.float64, device=device)
         return Nodes(torch.cat([empty, *rows], -1), torch.cat(pairs, -1) if pairs else None, real)
+
+    return read
+
+
+def points_view(action: Action, index: int, *, centred: bool) -> View | None:
+    """`cloud_view`, with points that are not there (by the mask) at the origin, or, with `centred`, in the
+    middle of those that are, where they change neither the centroid nor moments about it."""
+    view = cloud_view(action, index)
+    if view is None or not isinstance(action, CombinedAction):
+        return view
+
+    def read(x: Data) -> Tensor:
+        points = view(x)
+        mask = cloud_mask(action, x, points.shape[1])
+        if mask is None:
+            return points
+        there = mask.unsqueeze(-1)
+        points = torch.where(there, points, 0)
+        middle = points.sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1)
+        return torch.where(there, points, middle if centred else 0)
 
     return read
 

@@ -26,10 +26,10 @@ from equilearn.groups import (
 )
 from equilearn.symmetrization._image_poses import image_centre, image_poses, image_scale
 from equilearn.symmetrization._laplacian import graph_orders
-from equilearn.symmetrization._node_parts import Nodes, ReadNodes, is_graph, nodes_view
+from equilearn.symmetrization._node_parts import Nodes, ReadNodes, is_graph, nodes_view, points_view
 from equilearn.symmetrization._pca import axis_gap, gap_tolerance, pca_frame
 from equilearn.symmetrization._sorting import cyclic_shifts, smallest_row_gap, sort_order, tied_to_previous
-from equilearn.symmetrization._views import View, cloud_view, factors_of, image_view
+from equilearn.symmetrization._views import View, factors_of, image_view
 from equilearn.symmetrization._weighted import weighted_frame
 
 Ties: TypeAlias = Literal["average", "random"]
@@ -89,7 +89,9 @@ def poses_of(action: Action, index: int, how: Reading) -> FindPoses:
         InputError: no pose is known; says what is.
     """
     group = factors_of(action.group)[index]
-    image, cloud = image_view(action, index), cloud_view(action, index)
+    image = image_view(action, index)
+    affine = isinstance(group, Euclidean | SpecialEuclidean | Translation)
+    cloud = points_view(action, index, centred=affine)
     if image is not None and isinstance(group, SO | O | Euclidean | SpecialEuclidean | Translation | Scaling):
         return _image(group, image)
     if isinstance(group, Symmetric):
