@@ -181,13 +181,13 @@ def test_egnn_conforms(vectors, scalars, d, generator):
     check_layer(EGNN(scalars, out_features=2, **options), Symmetry(group, given, trivial()), x)
 
 
-@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
 def test_far_points_are_not_thrown_away(scale):
     # With forces proportional to distances, as each round feeds the next, five rounds gave 1e13 at scale 10.
     x = scale * torch.randn(20, 5, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         step = EGNN(1, vectors=1, depth=5)(x) - x[..., :3]
-    assert 0 < step.abs().max() < 10 * scale**3  # speeds enter by their squares, times a velocity
+    assert 0 < step.abs().max() < 10 * scale**2  # a speed times a velocity
 
 
 class Anchored(EGNN):

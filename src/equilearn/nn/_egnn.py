@@ -34,6 +34,8 @@ class EGNN(nn.Module):
 
     Cost O(depth B N^2 width^2).
 
+    Inner products enter as `s / (1 + s^2)^(1/4)`, so that no feature grows faster than the data.
+
     Source: Satorras et al. 2021, equations 3 to 7; the inner products and the bounded `u` are added here.
 
     Example:
@@ -84,7 +86,7 @@ class EGNN(nn.Module):
         vectors = x[..., d : d * (1 + self.vectors)].unflatten(-1, (self.vectors, d))
         centre = (places.sum(1) / counted(places, mask)).unsqueeze(1)
         p = cleared(places - centre, mask)
-        own = torch.cat([rest, (vectors @ vectors.mT).flatten(2)], dim=-1)
+        own = torch.cat([rest, _softened(vectors @ vectors.mT).flatten(2)], dim=-1)
         # Where a point holds nothing of its own, all start from one learned feature.
         h = self.lift(own) if self.start is None else self.start.expand(*x.shape[:2], -1)
         for layer in self.rounds:
@@ -109,6 +111,11 @@ class EGNN(nn.Module):
     def extra_repr(self) -> str:
         out = "positions" if self.out_features is None else f"{self.out_features} invariant features"
         return f"positions + {self.vectors} vectors + {self.scalars} scalars -> {out}, E({self.dimension})"
+
+
+def _softened(products: Tensor) -> Tensor:
+    """Products of vectors that grow as one of them: like themselves near zero, like a signed root far out."""
+    return products / (1 + products.square()).pow(0.25)
 
 
 class _Round(nn.Module):
@@ -145,7 +152,7 @@ class _Round(nn.Module):
             parts += [
                 torch.einsum("bivd,bijd->bijv", vectors, toward),
                 torch.einsum("bjvd,bijd->bijv", vectors, toward),
-                torch.einsum("bivd,bjvd->bijv", vectors, vectors),
+                _softened(torch.einsum("bivd,bjvd->bijv", vectors, vectors)),
             ]
         if scalars.shape[2]:
             parts.append(scalars.unsqueeze(2) * scalars.unsqueeze(1))
