@@ -33,6 +33,7 @@ def test_formulas_are_learned_end_to_end(tmp_path: Path):
     settings = {
         "pairs": 8,
         "test": 4,
+        "variables": (4,),
         "planar": (8, 8),
         "steps": 2,
         "batch": 4,
