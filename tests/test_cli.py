@@ -165,6 +165,8 @@ def test_constraints_fit_the_ranges() -> None:
         (["audit", "model.onnx", "digits", "--group", "C4"], "model.onnx"),
         (["audit", "no_such_module:build", "digits", "--group", "C4"], "no_such_module"),
         (["study", "run", "avraging"], "averaging"),
+        (["study", "show", "avraging"], "averaging"),
+        (["study", "run", "cycles", "--set", "nodes=7"], "nodes must be even"),
         (["report", "nowhere"], "nowhere"),
         (["advise", "digits", "--group", "C4", "--workers", "0"], "--workers must be a whole number >= 1, got 0"),
         (["study", "run", "averaging", "--workers", "0"], "--workers must be a whole number >= 1, got 0"),
@@ -460,6 +462,26 @@ def test_strict_fails_where_a_claim_does_not_hold(
     assert cli.main(["study", "run", "averaging", "--out", "out"]) == 0
     assert "NOT HELD" in capsys.readouterr().out
     assert cli.main(["study", "run", "averaging", "--out", "out", "--strict"]) == 3
+
+
+def test_study_show(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["study", "show", "averaging", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["name"] == "averaging" and shown["full"]["repeats"] > shown["defaults"]["repeats"]
+    assert cli.main(["study", "show", "averaging"]) == 0
+    plain = capsys.readouterr().out
+    assert "averaging over all elements leaves none" in " ".join(plain.split()) and "repeats" in plain
+
+
+def test_every_study_says_what_it_takes() -> None:
+    from equilearn import studies
+
+    assert all(study.takes and study.statement for study in map(studies.get, studies.names()))
+
+
+def test_failed_trials_of_a_study_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _study._show({"study": {"title": "t"}, "claims": [], "failed": [{"error": "it broke"}, {"error": "so"}]}, Path("x"))
+    assert "2 trials failed" in (out := capsys.readouterr().out) and "it broke" in out
 
 
 def test_the_report_of_a_study_that_was_killed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,6 +219,17 @@ def study_list(as_json: Json = False) -> None:
     _study.listing(as_json)
 
 
+@study.command("show", epilog=_lines("equilearn study show averaging"))
+def study_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="See `equilearn study list`.")],
+    as_json: Json = False,
+) -> None:
+    """What a study claims, how long it takes, and its settings."""
+    from equilearn.cli import _study
+
+    _study.show(name, as_json)
+
+
 @study.command(
     "run",
     epilog=_lines(
@@ -232,7 +243,8 @@ def study_run(
     preset: Preset = "quick",
     seed: Seed = 0,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the study; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (`study show NAME` lists them); repeatable."),
     ] = None,
     out: Out = None,
     workers: Workers = None,

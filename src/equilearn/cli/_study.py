@@ -15,16 +15,38 @@ CLAIM_BROKEN = 3
 
 
 def listing(as_json: bool) -> None:
-    """Name, title and settings of each study."""
+    """Name and title of each study, and how long it takes."""
     from equilearn import studies
 
     found = [studies.get(name) for name in studies.names()]
     if as_json:
-        keys = ("name", "title", "statement", "defaults")
+        keys = ("name", "title", "statement", "takes", "defaults", "full")
         print_json([{key: getattr(study, key) for key in keys} for study in found])
         return
-    rows = [[s.name, s.title, ", ".join(f"{k}={v}" for k, v in s.defaults.items())] for s in found]
-    show_table("studies", ["name", "what it tests", "settings"], rows)
+    show_table("studies", ["name", "what it tests", "takes"], [[s.name, s.title, s.takes] for s in found])
+    console().print("\nequilearn study show NAME: what a study claims, and its settings", markup=False)
+
+
+def show(name: str, as_json: bool) -> None:
+    """What a study claims, how long it takes, and its settings in both presets."""
+    from equilearn import studies
+
+    chosen = studies.get(name)
+    if as_json:
+        keys = ("name", "title", "statement", "takes", "defaults", "full")
+        print_json({key: getattr(chosen, key) for key in keys})
+        return
+    out = console()
+    out.print(f"\n{chosen.title}\n\n{chosen.statement}\n", markup=False)
+    if chosen.takes:
+        out.print(f"It takes {chosen.takes}.\n", markup=False)
+    quick, full = chosen.settings("quick"), chosen.settings("full")
+    rows = [[key, _setting(quick[key]), _setting(full[key])] for key in quick]
+    show_table("settings, changed by --set KEY=VALUE", ["setting", "quick", "full"], rows)
+
+
+def _setting(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def run(
@@ -104,7 +126,15 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
         for c in summary["claims"]
     ]
     show_table(summary["study"]["title"], ["", "claim", "measured", "bound"], rows)
+    if summary.get("failed"):
+        console().print(f"\nwarning: {_failures(summary['failed'])}", style="yellow", markup=False)
     console().print(f"\nreport: {folder / 'report.html'}", markup=False)
+
+
+def _failures(failed: list[dict[str, Any]]) -> str:
+    """How many trials failed, and why the first did."""
+    count = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+    return f"{count} failed and say nothing for or against a claim; the first: {failed[0]['error']}"
 
 
 def _figure(value: Any) -> str:

@@ -70,6 +70,7 @@ class Study:
         plot: what the report draws: `x`, `y` and perhaps `series`, `logx`, `logy`.
         weight: relative cost of a configuration; default all alike.
         inline: whether trials are too quick to be worth worker processes.
+        takes: how long it takes, in words: `"2 minutes on two cores; full: an hour"`.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Study:
     plot: Mapping[str, Any] = field(default_factory=dict)
     weight: Weight | None = None
     inline: bool = False
+    takes: str = ""
 
     def settings(self, preset: str = "quick", given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The preset's settings with the given ones in place.

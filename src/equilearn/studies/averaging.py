@@ -157,4 +157,5 @@ STUDY = Study(
     full={"groups": ("S4", "S5", "C12"), "samples": (1, 2, 4, 8, 16, 32, 64, 128), "repeats": 20, "inputs": 512},
     plot={"x": "samples", "y": "error", "series": "group", "logx": True, "logy": True},
     inline=True,
+    takes="a few seconds; full: a minute",
 )

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equilearn._check import one_of, positive_int
+from equilearn._check import one_of, positive_int, require
 from equilearn.actions import Data, graphs
 from equilearn.data import cycles as cycles_task
 from equilearn.groups import Symmetric
@@ -49,6 +49,7 @@ def configs(
     """Strategies x sizes x repeats, and averaging on small graphs as a control."""
     for count in nodes:
         positive_int(count, "Each of nodes", 6)
+        require(count % 2 == 0, f"nodes must be even, to split in two cycles of one length; got {count}.")
     for name in ("samples", "test"):
         positive_int(settings[name], name)
     control = {"strategy": "average", "nodes": CONTROL, "steps": positive_int(control_steps, "control_steps")}
@@ -147,7 +148,7 @@ def claims(rows: list[Row]) -> list[Claim]:
     def scores(strategy: str, nodes: int, names: tuple[str, ...]) -> Iterator[float]:
         return (row[name] for row in rows if (row["strategy"], row["nodes"]) == (strategy, nodes) for name in names)
 
-    large = max((row["nodes"] for row in rows), default=0)
+    large = max((row["nodes"] for row in rows if row["strategy"] != "average"), default=CONTROL)
     nan, best = float("nan"), f"accuracy_{COUNTS[-1]}"
     every = tuple(f"accuracy_{k}" for k in COUNTS)
     return [
@@ -160,7 +161,7 @@ def claims(rows: list[Row]) -> list[Claim]:
         Claim.at_most(
             "average",
             f"Averaging over random orders, trained for longer, does not (best run, {large} nodes)",
-            max(scores("average", large, (best,)), default=nan),
+            max(scores("average", large, (best,)) if large != CONTROL else (), default=nan),
             0.62,
         ),
         Claim.at_most(
@@ -198,6 +199,7 @@ STUDY = Study(
     configs=configs,
     trial=trial,
     claims=claims,
+    takes="2 minutes on two cores; full: hours",
     defaults={
         "nodes": (12,),
         "steps": 250,
