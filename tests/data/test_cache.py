@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from equilearn import io
-from equilearn.data._cache import cache_folder, cached
+from equilearn.data._cache import _digest, cache_folder, cached
+
+SHAPES = {"x": (2, 3), "mask": (2,)}
 
 
 class Builder:
@@ -32,11 +34,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_builds_once_a_recipe(folder: Path):
     build = Builder()
-    first = cached("thing", {"size": 2}, build)
-    second = cached("thing", {"size": 2}, build)
+    first = cached("thing", {"size": 2}, SHAPES, build)
+    second = cached("thing", {"size": 2}, SHAPES, build)
     assert build.calls == 1 and torch.equal(first["x"], second["x"]) and torch.equal(first["mask"], second["mask"])
-    cached("thing", {"size": 3}, build)
-    cached("other", {"size": 2}, build)
+    cached("thing", {"size": 3}, SHAPES, build)
+    cached("other", {"size": 2}, SHAPES, build)
     assert build.calls == 3 and len(list(folder.iterdir())) == 3
 
 
@@ -54,18 +56,36 @@ def swap(path: Path) -> None:
     io.save(Builder()(), path, {"recipe": "another", "digest": "x"})
 
 
+def other_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A whole file with a digest that fits, of tensors that are not the ones."""
+    _, header = io.load_state(path, with_metadata=True)
+    io.save(tensors, path, {**header, "digest": _digest(tensors)})
+
+
+def rename(path: Path) -> None:
+    other_tensors(path, {"y": torch.zeros(2, 3), "mask": torch.ones(2).bool()})
+
+
+def drop(path: Path) -> None:
+    other_tensors(path, {"x": torch.zeros(2, 3)})
+
+
+def shorten(path: Path) -> None:
+    other_tensors(path, {"x": torch.zeros(1, 3), "mask": torch.ones(2).bool()})
+
+
 def into_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [flip, cut, swap, into_folder])
+@pytest.mark.parametrize("damage", [flip, cut, swap, rename, drop, shorten, into_folder])
 def test_damage_is_mended_silently(folder: Path, damage: Callable[[Path], None]):
     build = Builder()
-    wanted = cached("thing", {}, build)
+    wanted = cached("thing", {}, SHAPES, build)
     damage(next(folder.iterdir()))
-    assert torch.equal(cached("thing", {}, build)["x"], wanted["x"]) and build.calls == 2
-    cached("thing", {}, build)
+    assert torch.equal(cached("thing", {}, SHAPES, build)["x"], wanted["x"]) and build.calls == 2
+    cached("thing", {}, SHAPES, build)
     assert build.calls == (3 if damage is into_folder else 2)
 
 
@@ -74,16 +94,22 @@ def test_a_folder_that_cannot_be_written_is_not_missed(tmp_path: Path, monkeypat
     file.write_text("in the way")
     monkeypatch.setenv("EQUILEARN_CACHE", str(file))
     build = Builder()
-    assert cached("thing", {}, build)["x"].shape == (2, 3) and build.calls == 1
+    assert cached("thing", {}, SHAPES, build)["x"].shape == (2, 3) and build.calls == 1
 
 
 def test_off_and_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EQUILEARN_CACHE", "")
     build = Builder()
     assert cache_folder() is None
-    cached("thing", {}, build)
-    cached("thing", {}, build)
+    cached("thing", {}, SHAPES, build)
+    cached("thing", {}, SHAPES, build)
     assert build.calls == 2
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("EQUILEARN_CACHE", "~/kept")
+    assert cache_folder() == tmp_path / "kept"
+    monkeypatch.setenv("EQUILEARN_CACHE", "~nobody-of-this-name/kept")
+    assert cache_folder() is None
     monkeypatch.delenv("EQUILEARN_CACHE")
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,20 @@ import torch
 
 from equilearn._check import InputError
 from equilearn.actions import map_data
-from equilearn.data import automorphism_graphs, cycles, exp_graphs, graph8c, load, pattern, subsample, wl_equal_pairs
+from equilearn.data import (
+    Task,
+    automorphism_graphs,
+    cycles,
+    digits,
+    exp_graphs,
+    graph8c,
+    load,
+    minkowski,
+    nbody,
+    pattern,
+    subsample,
+    wl_equal_pairs,
+)
 from equilearn.data._exp import core_clauses, formula_graph, is_satisfiable, planar_formula
 from equilearn.data._graph_tasks import random_orders, reordered
 from equilearn.data._small_graphs import graph_keys
@@ -189,6 +203,12 @@ def test_exp_settings():
         ({"variables": (5,)}, "must be even"),
         ({"variables": ()}, "must be even"),
         ({"planar": (4, 8)}, "within 8 to 40"),
+        ({"variables": 4}, "sizes of cores, such as"),
+        ({"variables": "4"}, "sizes of cores"),
+        ({"planar": 12}, "planar is a pair"),
+        ({"planar": (12, 13, 14)}, "planar is a pair"),
+        ({"planar": (16, 12)}, "the fewest nodes first"),
+        ({"planar": (8.5, 12)}, "whole number"),
         ({"pad": 10}, "64 nodes"),
         ({"test": 4}, "leaves no pair"),
     ]:
@@ -244,6 +264,55 @@ def test_subsets_and_names():
     sizes: list[int] = []
     map_data(lambda t: sizes.append(len(t)) or t, load("exp").x_train)
     assert sizes == [1000] * 3
+
+
+# --- every generated task -------------------------------------------------------------------
+
+GENERATED: dict[str, Callable[[int], Task]] = {
+    "cycles": lambda seed: cycles(4, 2, seed=seed),
+    "digits": lambda seed: digits(seed),
+    "exp": lambda seed: exp_graphs(4, variables=(4,), planar=(12, 12), seed=seed),
+    "minkowski": lambda seed: minkowski(4, 2, rapidity=1.0, seed=seed),
+    "nbody": lambda seed: nbody(4, 2, seed=seed, frame_in=0, frame_out=1),
+    "pattern": lambda seed: pattern(4, 2, seed=seed),
+}
+
+
+@pytest.mark.parametrize("name", list(GENERATED))
+def test_follows_the_default_dtype(name: str):
+    """The same data in either precision, up to the rounding of what is not 0 or 1."""
+    found = []
+    before = torch.get_default_dtype()
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            task = GENERATED[name](3)
+        finally:
+            torch.set_default_dtype(before)
+        parts: list[torch.Tensor] = []
+        map_data(lambda t, kept=parts: kept.append(t) or t, (task.x_train, task.y_train, task.x_test, task.y_test))
+        assert all(t.dtype == dtype for t in parts if t.is_floating_point())
+        found.append([t.double() for t in parts])
+    for single, double in zip(*found, strict=True):
+        torch.testing.assert_close(single, double, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(GENERATED))
+def test_seeds_that_no_generator_takes(name: str):
+    largest = 2**32 if name == "nbody" else 2**64
+    for seed in (largest, 2**70, -1, 1.5):
+        with pytest.raises(InputError, match="seed must be a whole number"):
+            GENERATED[name](seed)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="seed must be a whole number"):
+            load(name, seed=seed)  # type: ignore[arg-type]
+    GENERATED[name](largest - 1)
+
+
+def test_other_seeds_are_checked_too():
+    with pytest.raises(InputError, match="seed must be a whole number"):
+        graph8c(4, seed=2**70)
+    with pytest.raises(InputError, match="seed must be a whole number"):
+        subsample(cycles(4, 2), 2, seed=2**70)
 
 
 # --- graphs with symmetries of their own -----------------------------------------------------------

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from equilearn._check import positive_int, require
 from equilearn.actions import trivial
+from equilearn.data._seed import checked_seed
 from equilearn.data._split import stratified_choice
 from equilearn.data._task import Task
 from equilearn.groups import Lorentz
@@ -34,7 +35,7 @@ def digits(seed: int = 0) -> Task:
     pixels, labels = load_digits(return_X_y=True)
     x = torch.tensor(pixels / 16, dtype=torch.get_default_dtype()).reshape(-1, 1, 8, 8)
     y = torch.tensor(labels, dtype=torch.int64)
-    train, test = stratified_choice(y, 1200, torch.Generator().manual_seed(seed), stratified=True)
+    train, test = stratified_choice(y, 1200, torch.Generator().manual_seed(checked_seed(seed)), stratified=True)
     return Task(
         name="digits",
         x_train=x[train],
@@ -61,7 +62,7 @@ def minkowski(train: int = 300, test: int = 1000, *, vectors: int = 4, rapidity:
         seed: of the inputs and boosts.
 
     Raises:
-        InputError: where a number is not positive.
+        InputError: where a number is not positive, or `seed` is out of range.
 
     Example:
         >>> task = minkowski(300, 100)
@@ -72,7 +73,7 @@ def minkowski(train: int = 300, test: int = 1000, *, vectors: int = 4, rapidity:
     positive_int(test, "test")
     positive_int(vectors, "vectors")
     require(rapidity >= 0, f"rapidity must not be negative, got {rapidity}.")
-    generator = torch.Generator().manual_seed(positive_int(seed, "seed", 0))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     v = torch.randn(train + test, vectors, 4, generator=generator, dtype=torch.float64)
     metric = torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
     gram = torch.einsum("bik,k,bjk->bij", v, metric, v)

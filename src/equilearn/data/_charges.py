@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -75,6 +76,12 @@ def simulate_charges(
     order = [wanted.index(step) for step in steps]
     found = torch.from_numpy(kept[:, order]).permute(0, 4, 1, 3, 2).contiguous()
     return found[0], found[1]
+
+
+def rounding() -> str:
+    """Tells apart the ways in which processors and versions of NumPy round powers: what decides a near meeting."""
+    powers = np.power(np.linspace(0.01, 10, 4096), 1.5)
+    return hashlib.sha256(powers.astype("<f8").tobytes()).hexdigest()[:8]
 
 
 def _check_state(positions: Tensor, velocities: Tensor, charges: Tensor) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilearn._check import InputError, positive_int, require
+from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.data._graph_tasks import graph_symmetry, random_orders, reordered
+from equilearn.data._seed import checked_seed
 from equilearn.data._task import Task
 
 Clause = list[int]
@@ -63,14 +64,11 @@ def exp_graphs(
     """
     held = max(positive_int(pairs, "pairs", 2) // 6, 1) if test is None else positive_int(test, "test")
     require(held < pairs, f"test={held} leaves no pair of {pairs} to train on.")
-    sizes = [positive_int(size, "Each of variables", 4) for size in variables]
-    require(bool(sizes) and all(size % 2 == 0 for size in sizes), f"variables must be even, got {tuple(variables)}.")
-    least, most = planar
-    require(8 <= least <= most <= 40, f"planar must be a range within 8 to 40, got {planar}.")
+    sizes, (least, most) = _core_sizes(variables), _planar_range(planar)
     needed = 4 * max(sizes) + most
     n = needed if pad is None else positive_int(pad, "pad")
     require(n >= needed, f"pad={n} is too small: graphs may have {needed} nodes.")
-    stream = np.random.default_rng(positive_int(seed, "seed", 0))
+    stream = np.random.default_rng(checked_seed(seed))
     adjacency, kind = torch.zeros(2 * pairs, n, n), torch.full((2 * pairs, n), -1)
     for pair in range(pairs):
         size = int(stream.choice(sizes))
@@ -99,6 +97,27 @@ def exp_graphs(
         class_names=("unsatisfiable", "satisfiable"),
         about=f"{pairs} pairs of graphs of formulas that message passing cannot tell apart",
     )
+
+
+def _core_sizes(variables: object) -> list[int]:
+    if not isinstance(variables, Sequence) or isinstance(variables, str):
+        raise InputTypeError(f"variables are the sizes of cores, such as (4, 6, 8), got {variables!r}.")
+    sizes = [positive_int(size, "Each of variables", 4) for size in variables]
+    require(bool(sizes) and all(size % 2 == 0 for size in sizes), f"variables must be even, got {tuple(variables)}.")
+    return sizes
+
+
+def _planar_range(planar: object) -> tuple[int, int]:
+    if not isinstance(planar, Sequence) or isinstance(planar, str) or len(planar) != 2:
+        raise InputTypeError(
+            f"planar is a pair, fewest and most nodes of the planar component, such as (16, 32), got {planar!r}."
+        )
+    least, most = (positive_int(size, "Each of planar") for size in planar)
+    require(
+        8 <= least <= most <= 40,
+        f"planar must be a range within 8 to 40, the fewest nodes first, got ({least}, {most}).",
+    )
+    return least, most
 
 
 def core_clauses(variables: int, satisfiable: bool) -> list[Clause]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from equilearn._check import positive_int, require
 from equilearn.actions import graphs, sets, trivial
+from equilearn.data._seed import checked_seed
 from equilearn.data._task import Task
 from equilearn.groups import Symmetric
 from equilearn.symmetry import Symmetry
@@ -17,6 +18,8 @@ SIGNALS = 3
 SMALLEST, LARGEST, COMMUNITIES = 5, 35, 5
 PATTERN_NODES, PATTERNS = 20, 100
 INSIDE, ACROSS, IN_PATTERN, TO_PATTERN = 0.5, 0.35, 0.5, 0.5
+DRAWN = torch.float32
+"""Of random numbers: a seed gives the same graphs whatever the default dtype."""
 
 
 def graph_symmetry(nodes: int, *, node_labels: bool = False) -> Symmetry:
@@ -62,7 +65,7 @@ def cycles(train: int = 1000, test: int = 200, *, n: int = 12, seed: int = 0) ->
         `Symmetric(n)`.
 
     Raises:
-        InputError: `n` is odd or below 6, or a number is not positive.
+        InputError: `n` is odd or below 6, a number is not positive, or `seed` is out of range.
 
     Example:
         >>> task = cycles(4, 2)
@@ -75,7 +78,7 @@ def cycles(train: int = 1000, test: int = 200, *, n: int = 12, seed: int = 0) ->
     positive_int(test, "test")
     positive_int(n, "n", 6)
     require(n % 2 == 0, f"Two cycles of equal length need an even number of nodes, got n={n}.")
-    generator = torch.Generator().manual_seed(positive_int(seed, "seed", 0))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     count = train + test
     label = torch.cat([torch.arange(train) % 2, torch.arange(test) % 2])
     mask = torch.ones(count, n, dtype=torch.bool)
@@ -113,7 +116,7 @@ def pattern(train: int = 1000, test: int = 200, *, seed: int = 0, pad: int | Non
         `(B, n)`, 1 in the pattern, 0 outside, -1 at padding. Equivariant under `Symmetric(n)`.
 
     Raises:
-        InputError: `pad` is too small for a graph, or a number is not positive.
+        InputError: `pad` is too small for a graph, a number is not positive, or `seed` is out of range.
 
     Source: V. P. Dwivedi et al., Benchmarking Graph Neural Networks (2023), section on stochastic block models.
 
@@ -125,8 +128,8 @@ def pattern(train: int = 1000, test: int = 200, *, seed: int = 0, pad: int | Non
         tensor([20, 20, 20])
     """
     count = positive_int(train, "train") + positive_int(test, "test")
-    generator = torch.Generator().manual_seed(positive_int(seed, "seed", 0))
-    shapes = torch.rand(PATTERNS, PATTERN_NODES, PATTERN_NODES, generator=generator) < IN_PATTERN
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    shapes = torch.rand(PATTERNS, PATTERN_NODES, PATTERN_NODES, generator=generator, dtype=DRAWN) < IN_PATTERN
     signals = torch.randint(SIGNALS, (PATTERNS, PATTERN_NODES), generator=generator)
     sizes = torch.randint(SMALLEST, LARGEST, (count, COMMUNITIES), generator=generator)
     total = sizes.sum(1) + PATTERN_NODES
@@ -168,10 +171,10 @@ def _planted(
     base = len(community)
     which = int(torch.randint(len(shapes), (1,), generator=generator))
     size = base + PATTERN_NODES
-    chance = torch.full((size, size), TO_PATTERN)
-    chance[:base, :base] = torch.where(community[:, None] == community, INSIDE, ACROSS)
-    links = torch.rand(size, size, generator=generator) < chance
+    chance = torch.full((size, size), TO_PATTERN, dtype=DRAWN)
+    chance[:base, :base] = torch.where(community[:, None] == community, INSIDE, ACROSS).to(DRAWN)
+    links = torch.rand(size, size, generator=generator, dtype=DRAWN) < chance
     links[base:, base:] = shapes[which]
     links = links.triu(1)
     signal = torch.randint(SIGNALS, (base,), generator=generator)
-    return (links | links.T).float(), torch.cat([signal, signals[which]])
+    return (links | links.T).to(torch.get_default_dtype()), torch.cat([signal, signals[which]])

@@ -20,6 +20,7 @@ from equilearn.data._graph_tasks import cycles, pattern
 from equilearn.data._idx import is_idx, read_idx_task
 from equilearn.data._nbody import PUBLISHED_SEED, nbody
 from equilearn.data._npz import read_npz
+from equilearn.data._seed import LEGACY_SEEDS, checked_seed
 from equilearn.data._task import Task
 from equilearn.io import existing_file
 from equilearn.symmetry import Symmetry
@@ -27,7 +28,7 @@ from equilearn.symmetry import Symmetry
 
 def _published_nbody(seed: int = 0) -> Task:
     """The published particles for seed 0, as everything else starts from; other seeds give other particles."""
-    return nbody(seed=PUBLISHED_SEED + seed)
+    return nbody(seed=PUBLISHED_SEED + checked_seed(seed, LEGACY_SEEDS - PUBLISHED_SEED))
 
 
 BUILT_IN: dict[str, Callable[..., Task]] = {
@@ -85,6 +86,7 @@ def load(
         >>> load("digits").x_train.shape
         torch.Size([1200, 1, 8, 8])
     """
+    checked_seed(seed)
     text = os.fspath(source)
     path = Path(text)
     if text in BUILT_IN and not path.exists():

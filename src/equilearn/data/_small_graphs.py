@@ -9,6 +9,7 @@ from torch import Tensor
 
 from equilearn._check import InputTypeError, positive_int, require
 from equilearn.data._graph_tasks import cycle_adjacency, random_orders, reordered
+from equilearn.data._seed import checked_seed
 
 COUNTS = (1, 1, 2, 6, 21, 112, 853, 11_117)
 """Connected graphs with 1, 2, ... nodes (sequence A001349 of the OEIS)."""
@@ -33,7 +34,7 @@ def graph8c(n: int = 8, *, seed: int | None = 0) -> Bool[Tensor, "graphs n n"]:
         Symmetric adjacency matrices without self-loops, in an order that does not depend on `seed`.
 
     Raises:
-        InputError: `n` out of range.
+        InputError: `n` or `seed` out of range.
 
     Cost: 108,331 candidates and a few seconds for eight nodes.
 
@@ -41,6 +42,7 @@ def graph8c(n: int = 8, *, seed: int | None = 0) -> Bool[Tensor, "graphs n n"]:
         >>> [len(graph8c(n)) for n in range(1, 7)]
         [1, 1, 2, 6, 21, 112]
     """
+    generator = None if seed is None else torch.Generator().manual_seed(checked_seed(seed))
     require(positive_int(n, "n") <= len(COUNTS), f"Graphs with up to {len(COUNTS)} nodes are listed, got n={n}.")
     graphs = np.zeros((1, 1, 1), dtype=bool)
     for size in range(1, n):
@@ -52,10 +54,10 @@ def graph8c(n: int = 8, *, seed: int | None = 0) -> Bool[Tensor, "graphs n n"]:
         _, first = np.unique(graph_keys(grown), return_index=True)
         graphs = grown[np.sort(first)]
     found = torch.from_numpy(graphs)
-    if seed is None:
+    if generator is None:
         return found
     mask = torch.ones(found.shape[:2], dtype=torch.bool)
-    return reordered(found, random_orders(mask, torch.Generator().manual_seed(positive_int(seed, "seed", 0))))
+    return reordered(found, random_orders(mask, generator))
 
 
 def graph_keys(adjacency: np.ndarray) -> np.ndarray:

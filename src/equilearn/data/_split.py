@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equilearn._check import positive_int, require
 from equilearn.actions import Data, batch_size, map_data
+from equilearn.data._seed import checked_seed
 from equilearn.data._task import Task
 
 
@@ -91,6 +92,6 @@ def subsample(task: Task, size: int, seed: int = 0) -> Task:
             size >= present,
             f"{size} training samples cannot hold one of each of the {present} classes. Ask for {present} at least.",
         )
-    generator = torch.Generator().manual_seed(positive_int(seed, "seed", 0))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     kept, _ = stratified_choice(task.y_train, size, generator, stratified=stratified, minimum=1 if stratified else 0)
     return replace(task, x_train=take(task.x_train, kept), y_train=take(task.y_train, kept))
