@@ -20,29 +20,60 @@ TINY = {"repeats": 1, "steps": 2, "train": 40, "test": 20, "eval_samples": 4}
 
 
 def config(base: str, strategy: str) -> dict:
-    return {**STUDY.settings(given=TINY), "base": base, "strategy": strategy, "seed": 0}
+    return {**STUDY.settings(given=TINY), "base": base, "strategy": strategy, "seed": 0, "gpu": False}
 
 
 def test_runs_and_claims(tmp_path: Path):
     summary = studies.run_study(STUDY, out=tmp_path, settings=TINY, executor=studies.InlineExecutor())
     assert [row["strategy"] for row in summary["rows"]] == list(STUDY.defaults["strategies"])
     assert all(0 < row["mse"] < 100 for row in summary["rows"])
-    assert [claim["name"] for claim in summary["claims"]] == ["mlp: symmetrized", "mlp: learned"]
+    assert [claim["name"] for claim in summary["claims"]] == [
+        "mlp: symmetrized",
+        "mlp: learned, not average",
+        "mlp: learned, not frames",
+        "mlp: learned, not canonicalize",
+    ]
+    assert not any(claim["held"] for claim in summary["claims"])  # one seed
     assert {row["strategy"]: row["forward_passes"] for row in summary["rows"]}["learned"] == 4
 
 
-def test_what_claims_say():
-    rows = [
-        {"base": base, "strategy": strategy, "mse": error, "samples": 2}
-        for base in ("mlp", "transformer")
-        for strategy, error in [("plain", 0.07), ("average", 0.05), ("learned", 0.04), ("frames", 0.071)]
+@pytest.mark.parametrize("strategy", ["average", "learned", "exact"])
+def test_rows_are_the_same_twice(strategy: str):
+    base = "egnn" if strategy == "exact" else "mlp"
+    first, again = (STUDY.trial(config(base, strategy)) for _ in range(2))
+    assert first == again and set(first) == {"mse", "standard_error", "forward_passes", "parameters"}
+
+
+def rows(errors: dict[str, tuple[float, ...]], base: str = "mlp") -> list[dict]:
+    return [
+        {"base": base, "strategy": strategy, "mse": error, "samples": 2, "seed": seed}
+        for strategy, found in errors.items()
+        for seed, error in enumerate(found)
     ]
-    held = {claim.name: claim for claim in STUDY.claims(rows)}
-    assert not held["mlp: symmetrized"].held and "frames" in held["mlp: symmetrized"].statement
-    assert held["mlp: learned"].held and held["mlp: learned"].value == pytest.approx(0.8)
-    assert held["transformer: error"].held and held["transformer: error"].value == pytest.approx(0.04)
+
+
+def test_what_claims_say():
+    plain, learned = (0.07, 0.072, 0.071), (0.04, 0.041, 0.042)
+    errors = {"plain": plain, "average": (0.05, 0.05, 0.05), "learned": learned, "frames": (0.0712, 0.069, 0.072)}
+    held = {claim.name: claim for claim in STUDY.claims(rows(errors) + rows(errors, "transformer"))}
+    assert not held["mlp: symmetrized"].held and "least clear: frames" in held["mlp: symmetrized"].statement
+    ahead = held["mlp: learned, not average"]
+    assert ahead.held and ahead.value == pytest.approx(0.009) and ahead.bound == f">= {2 * 0.001 / 3**0.5:g}"
+    assert "with 2 samples a step" in ahead.statement and "0.0410 against 0.0500" in ahead.statement
+    assert held["transformer: error"].held and held["transformer: error"].value == pytest.approx(0.041)
     assert "no bars" in held["transformer: error"].statement
     assert STUDY.claims([]) == []
+
+
+def test_a_gap_within_its_errors_is_not_held():
+    even = {"plain": (0.07, 0.07), "learned": (0.04, 0.05), "canonicalize": (0.051, 0.043)}
+    claims = {claim.name: claim for claim in STUDY.claims(rows(even))}
+    assert claims["mlp: symmetrized"].held
+    canonical = claims["mlp: learned, not canonicalize"]
+    assert canonical.value == pytest.approx(0.002) and not canonical.held  # differences of 0.011 and -0.007
+    assert "10,000 epochs" in canonical.statement
+    alone = STUDY.claims(rows({"plain": (0.07,), "learned": (0.01,)}))
+    assert not alone[0].held and "one seed" in alone[0].statement
 
 
 @pytest.mark.parametrize("base", list(BASES))
@@ -82,14 +113,27 @@ def test_weights_come_from_the_seed_alone():
 def test_presets_and_settings():
     quick = STUDY.configs("quick", 3, **STUDY.settings())
     assert len(quick) == 18 and {row["seed"] for row in quick} == {3000, 3001, 3002}
+    assert not any(row["gpu"] for row in quick)
     full = STUDY.configs("full", 0, **STUDY.settings("full"))
     assert {(row["base"], row["strategy"]) for row in full} == {
         *((base, strategy) for base in ("transformer", "gnn") for strategy in STRATEGIES if strategy != "exact"),
         ("egnn", "exact"),
     }
+    assert all(row["gpu"] for row in full) and {row["seed"] for row in full} == {0, 1, 2}
     assert full[0]["samples"] == 20 and full[0]["eval_samples"] == 200 and full[0]["steps"] == 300_000
-    assert STUDY.weight is not None and STUDY.weight(full[1]) > STUDY.weight(full[0])
+    plain, average = (next(c for c in full if c["strategy"] == name) for name in ("plain", "average"))
+    assert STUDY.weight is not None and STUDY.weight(average) > STUDY.weight(plain)
     with pytest.raises(InputError, match="Unknown strategy 'avrage'"):
         STUDY.configs("quick", 0, **STUDY.settings(given={"strategies": ("avrage",)}))
-    with pytest.raises(InputError, match="Unknown base"):
-        STUDY.configs("quick", 0, **STUDY.settings(given={"bases": ("cnn",)}))
+    for settings, message in [
+        ({"bases": ("cnn",)}, "Unknown base"),
+        ({"train": 20_000}, "10,000 published training simulations; 20,000"),
+        ({"test": 2001}, "2,000 published test"),
+        ({"validation": 2001}, "2,000 published validation"),
+        ({"steps": 0}, "steps"),
+        ({"schedule": "linear"}, "schedule"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            STUDY.configs("quick", 0, **STUDY.settings(given=settings))
+    with pytest.raises(InputError, match="seed"):
+        STUDY.configs("quick", 2**70, **STUDY.settings())
