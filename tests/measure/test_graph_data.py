@@ -237,3 +237,12 @@ def test_padding_goes_to_the_end_and_nothing_else_moves(generator: torch.Generat
     assert padding_last(plain, x) == (x, None)
     product = eq.Symmetry(eq.SO(3) * eq.Symmetric(4), (points(4), sets(4)))
     assert padding_last(product, (torch.zeros(3, 4, 3), mask))[0][1].tolist() == moved[2].tolist()
+
+
+def test_yes_and_no_are_not_nudged_when_the_floor_is_sought():
+    # A function without a copy in float64, which asks whether an entry is exactly one.
+    edges = (torch.rand(6, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    x = (torch.randn(6, 5, 1, generator=torch.Generator().manual_seed(1)), edges)
+    symmetry = eq.Symmetry(eq.Symmetric(5), eq.actions.graphs(5, mask=False))
+    error = equivariance_error(lambda graph: (graph[1] == 1).float().sum((1, 2))[:, None], symmetry, x)
+    assert error.floor < 1e-5 and error.verdict == "exact"

@@ -89,13 +89,18 @@ def _twin_change(
 
 
 def _nudged_change(model: Model, symmetry: Symmetry, g: Element, x: Data, dtype: torch.dtype, limit: int) -> float:
-    """Mean squared change of the outputs when every input number moves by one unit in the last place."""
+    """Mean squared change of the outputs when every input number moves by one unit in the last place, whole
+    numbers apart: they are held exactly, and what counts or says yes and no does not come in between."""
     moved = move_input(symmetry, g, x, dtype)
-    # A fixed pattern of signs: the floor is a scale, it need not be random.
-    nudged = map_data(lambda t: t * (1 + torch.finfo(t.dtype).eps * _signs(t)) if t.is_floating_point() else t, moved)
+    nudged = map_data(lambda t: _nudged(t) if t.is_floating_point() else t, moved)
     before = evaluate(model, moved, limit=limit, what="x")
     after = evaluate(model, nudged, limit=limit, what="x")
     return float(squared_difference(after, before).mean())
+
+
+def _nudged(t: Tensor) -> Tensor:
+    # A fixed pattern of signs: the floor is a scale, it need not be random.
+    return torch.where(t == t.round(), t, t * (1 + torch.finfo(t.dtype).eps * _signs(t)))
 
 
 def _signs(t: Tensor) -> Tensor:
