@@ -262,6 +262,7 @@ def _upper(found: int, count: int) -> float:
 
 STUDY = Study(
     name="graph8c",
+    takes="a minute on two cores; full: some minutes",
     title="Which small graphs an untrained network tells apart",
     statement=(
         "Message passing cannot tell 312 pairs of connected graphs with eight nodes apart. Any network over exact "
