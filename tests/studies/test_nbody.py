@@ -59,7 +59,7 @@ def test_what_claims_say():
     assert not held["mlp: symmetrized"].held and "least clear: frames" in held["mlp: symmetrized"].statement
     ahead = held["mlp: learned, not average"]
     assert ahead.held and ahead.value == pytest.approx(0.009) and ahead.bound == f">= {2 * 0.001 / 3**0.5:g}"
-    assert "with 2 samples a step" in ahead.statement and "0.0410 against 0.0500" in ahead.statement
+    assert "than under random ones, 2 a step" in ahead.statement and "0.0410 against 0.0500" in ahead.statement
     assert held["transformer: error"].held and held["transformer: error"].value == pytest.approx(0.041)
     assert "no bars" in held["transformer: error"].statement
     assert STUDY.claims([]) == []

@@ -3,9 +3,14 @@
 A network that knows no symmetry predicts how far each of five charged particles will move, symmetrized under
 `E(3) x S_5` by random poses, learned ones, principal frames or one canonical pose, or left plain; an exactly
 equivariant network stands beside them. The quick preset trains a small perceptron for a thousand steps; the full
-one a transformer and a message-passing network for 300,000, as published. Source: Kim et al., Learning
-Probabilistic Symmetrization for Architecture Agnostic Equivariance (2023), section 3.3; the data: Satorras et
-al., E(n) Equivariant Graph Neural Networks (2021).
+one a transformer and a message-passing network for 300,000, as published.
+
+What the quick preset shows and does not show: every symmetrization helps, and few learned poses do better than as
+many random ones. After so short a training principal frames do better than learned poses, one canonical pose does
+as well as they, and the exact network far better than all. That learned poses overtake frames and canonical ones was published for
+10,000 epochs: it is claimed here too, with what is measured. Source: Kim et al., Learning Probabilistic
+Symmetrization for Architecture Agnostic Equivariance (2023), section 3.3; the data: Satorras et al., E(n)
+Equivariant Graph Neural Networks (2021).
 """
 
 from __future__ import annotations
@@ -37,9 +42,9 @@ SCALED_VELOCITY = 0.08466
 """Mean squared error of moving every particle along its velocity, times the best factor."""
 SYMMETRIZED = ("average", "learned", "frames", "canonicalize")
 RIVALS = {
-    "average": "with {samples} samples a step, than as many random poses",
-    "frames": "than all principal frames, as published after 10,000 epochs",
-    "canonicalize": "than one canonical pose, which takes the 10,000 epochs of the published runs",
+    "average": "than under random ones, {samples} a step of either",
+    "frames": "than under all principal frames, as published after 10,000 epochs",
+    "canonicalize": "than under one canonical pose, which takes the 10,000 epochs of the published runs",
 }
 """What learned poses are published to have a smaller error than."""
 
@@ -230,7 +235,7 @@ def claims(rows: list[Row]) -> list[Claim]:
         samples = max(row["samples"] for row in rows if row["base"] == base)
         for rival, rest in RIVALS.items():
             if errors["learned"] and errors[rival]:
-                said = f"The {base} under learned poses has a smaller error {rest.format(samples=samples)} ("
+                said = f"Under learned poses the {base} has a smaller error {rest.format(samples=samples)} ("
                 name = f"{base}: learned, not {rival}"
                 found.append(_ahead(name, said, errors["learned"], errors[rival]))
         if errors["learned"] and base != "mlp":
@@ -266,9 +271,10 @@ def _ahead(name: str, said: str, better: dict[int, float], worse: dict[int, floa
 
 
 def weight(config: Any) -> float:
-    """Forward passes a training step, times what the base costs beside the perceptron."""
-    passes = {"average": config["samples"], "learned": config["samples"] + 2, "frames": 8}
-    return passes.get(config["strategy"], 1) * {"mlp": 1, "gnn": 4, "egnn": 6}.get(config["base"], 30)
+    """Passes of the base a training step, times what one costs beside the perceptron's; and those of the sampler."""
+    passes = {"average": config["samples"], "learned": config["samples"], "frames": 8}
+    base = {"mlp": 1, "gnn": 4, "egnn": 20}.get(config["base"], 30)
+    return passes.get(config["strategy"], 1) * base + 40 * (config["strategy"] == "learned")
 
 
 STUDY = Study(
@@ -277,7 +283,9 @@ STUDY = Study(
     title="Charged particles: plain networks made equivariant",
     statement=(
         "Any way of making a plain network equivariant to rotations, shifts and permutations predicts charged "
-        "particles better than the network alone, and few learned poses do better than as many random ones."
+        "particles better than the network alone, and few learned poses do better than as many random ones. Whether "
+        "they also do better than principal frames and one canonical pose, as published after 10,000 epochs, is "
+        "measured: after short training they do not."
     ),
     configs=configs,
     trial=trial,
