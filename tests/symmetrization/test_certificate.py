@@ -13,7 +13,7 @@ import equilearn as eq
 from equilearn._check import InputError
 from equilearn.actions import graphs, points
 from equilearn.symmetrization import Certificate, Learned, Symmetrized, certify
-from equilearn.symmetrization._certificate import _resampling
+from equilearn.symmetrization._resampling import resampling_error
 
 
 def clouds(count: int = 48) -> torch.Tensor:
@@ -145,7 +145,7 @@ def test_the_bound_holds_as_often_as_it_says():
     m.requires_grad_(False)
     calls = torch.stack([m(x, generator=torch.Generator().manual_seed(100 + i)).detach().double() for i in range(400)])
     truth = float(2 * calls.var(0).sum() / calls.square().mean(0).sum()) ** 0.5
-    misses = sum(_resampling(m, x, 0.95, torch.Generator().manual_seed(i))[1] < truth for i in range(60))
+    misses = sum(resampling_error(m, x, 0.95, torch.Generator().manual_seed(i))[1] < truth for i in range(60))
     assert misses < 12
 
 

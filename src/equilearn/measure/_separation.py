@@ -136,7 +136,7 @@ def separation(
     about ten times faster than listed ones), O(P D) if deterministic.
 
     Source: bound on self-normalised sums of symmetric variables, Efron 1969, Student's t-test under symmetry
-    conditions; the test it replaces, Kim et al. 2023, section 4.1.
+    conditions; the test it replaces, Kim et al. 2023.
 
     Example:
         >>> import torch, equilearn as eq

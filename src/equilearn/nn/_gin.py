@@ -46,7 +46,7 @@ class GIN(nn.Module):
 
     Cost O(depth B n (n + width) width) dense, O(depth B (E + n width) width) with edges.
 
-    Source: Xu et al. 2019, equation 4.1; virtual node and layer as in Kim et al. 2023, section 3.
+    Source: Xu et al. 2019, equation 4.1; virtual node and layer as in Kim et al. 2023.
 
     Example:
         >>> import torch

@@ -34,7 +34,7 @@ class AdjacencyTransformer(nn.Module):
 
     Cost O(depth B T (T + width) width) with T = ceil(nodes / patch)^2 tokens.
 
-    Source: Dosovitskiy et al. 2021; adjacency as image: Kim et al. 2023, section 3.4.
+    Source: Dosovitskiy et al. 2021; adjacency as image: Kim et al. 2023.
 
     Example:
         >>> import torch

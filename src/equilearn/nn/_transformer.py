@@ -158,7 +158,7 @@ class PairTransformer(nn.Module):
 
     Cost O(depth B N^2 (N^2 + width) width).
 
-    Source: Kim et al. 2023, section 3.3 (the n-body base model).
+    Source: Kim et al. 2023 (the n-body base model).
 
     Example:
         >>> import torch

@@ -4,7 +4,7 @@ An untrained network is averaged over `k` random elements of a finite group (wit
 compared with its average over all of them. Monte Carlo theory says: the error falls as `k^(-1/2)`,
 the standard error that the averaged network reports of itself is right, and the full average is
 invariant up to rounding. Source: the k-sample estimate of Kim et al., Learning Probabilistic
-Symmetrization for Architecture Agnostic Equivariance (2023), section 2.5.
+Symmetrization for Architecture Agnostic Equivariance (2023).
 """
 
 from __future__ import annotations

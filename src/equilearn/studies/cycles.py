@@ -7,7 +7,7 @@ again. A learned distribution of orders breaks the tie with its noise, and succe
 eight nodes there are only 2,835 copies, and averaging succeeds too.
 
 A perceptron 2-layers wide sees every node's feature (a one) and the adjacency matrix. Batches are 8 graphs of either
-kind in fresh random orders. Source: Kim et al. 2023, sections 2 and 3.1.
+kind in fresh random orders. Source: Kim et al. 2023.
 """
 
 from __future__ import annotations

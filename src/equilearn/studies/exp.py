@@ -4,7 +4,7 @@ Each pair of graphs holds a formula that can be satisfied and one that cannot; c
 message passing, gives both of a pair the same result and so gets exactly half of the labels right. A network that
 knows the order of the nodes can tell them apart, and becomes invariant by averaging over orders: drawn
 uniformly (there are far too many to learn anything), read from exact Laplacian frames, from a learned
-distribution, or from the same without noise. Source: Abboud et al. 2021 (the data), Kim et al. 2023, section 4.1.
+distribution, or from the same without noise. Source: Abboud et al. 2021 (the data), Kim et al. 2023.
 
 Graphs have the published sizes, 32 to 64 nodes. The quick preset trains message passing with places on fewer of
 them for minutes; the full one also the published perceptron, by the published schedule, on a GPU where there is

@@ -7,7 +7,7 @@ orders of the nodes, by orders drawn from a learned distribution (here an untrai
 An average over random orders is itself random, so "two embeddings differ by more than 0.001", the test in use,
 also tells a graph apart from itself. Here a pair counts as told apart only where a valid two-sample test says
 so, at a level for all pairs together, and relabelled copies of the same graphs measure how often it is wrong.
-Source: Balcilar et al. 2021 (the benchmark), Kim et al. 2023, section 4.1.
+Source: Balcilar et al. 2021 (the benchmark), Kim et al. 2023.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ few hundred steps (0.86 against 0.65 at most). Of the published order, learned >
 first link does not show: one learned order does as well as a distribution of them. And the task hardly needs either:
 the message-passing network is 0.03 behind at equal steps, 0.004 with three times as many, in a quarter of the time,
 and a threshold on the number of neighbours 0.01. No pretrained weights are used: the published figures start from
-ImageNet. Source: Kim et al. 2023, section 3.4 and appendix; the recipe of the data is that of the benchmark PATTERN
+ImageNet. Source: Kim et al. 2023; the recipe of the data is that of the benchmark PATTERN
 (Dwivedi et al. 2023).
 """
 

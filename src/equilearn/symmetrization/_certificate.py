@@ -13,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, not_empty, positive_int, require
-from equilearn.actions import Data, batch_size, first_leaf, map_data
+from equilearn.actions import Data, batch_size, map_data
 from equilearn.io import PathLike, read_json, write_json
-from equilearn.measure import equivariance_error
+from equilearn.measure import EquivarianceError, equivariance_error
+from equilearn.symmetrization._learned import Learned
+from equilearn.symmetrization._resampling import resampling_error, samples_needed
 from equilearn.symmetrization._symmetrized import Symmetrized
 from equilearn.symmetrization._views import mask_of
 
@@ -28,11 +30,6 @@ CLOSEST = 5
 NEAR = 1e-3
 """Margins below this are called close in the text."""
 
-CALLS = 16
-"""Independent calls from which the resampling error is measured."""
-
-RESAMPLES = 1000
-
 
 @dataclass(frozen=True)
 class Certificate:
@@ -42,7 +39,8 @@ class Certificate:
         strategy: its name.
         group: the group's name.
         inputs: how many were looked at.
-        exact: whether the result is equivariant up to rounding on all of them.
+        exact: whether the result is equivariant up to rounding on all of them: the strategy says so, and the
+            measured error agrees.
         inexact_inputs: on how many it is not, where single inputs decide; None where the strategy does.
         samples: evaluations of the model per input, as the strategy stood.
         error: measured equivariance error, the model's own randomness included.
@@ -52,11 +50,14 @@ class Certificate:
         resampling_bound: what it stays below, at the stated confidence.
         target: the error that was asked for.
         samples_needed: evaluations per input at which the bound falls to the target, as its square falls
-            with one over their number; None where no number does or none is needed.
+            with one over their number; None where no number does (see `obstacle`) or none is needed.
         confidence: of interval and bound.
         margins: for every kind of jump the distance of each input to it, such as the relative gap between
             second moments whose axes change places at zero; infinite where there is none.
         elements: group elements at which the error was measured.
+        broken: what was seen to break the symmetry, in words; None where nothing was. Chance makes an
+            equivariant model that draws samples look broken with probability `(1 - confidence) / 2` at most.
+        obstacle: why no number of samples reaches the target; None where some number does or none is needed.
     """
 
     strategy: str
@@ -75,13 +76,21 @@ class Certificate:
     confidence: float
     margins: dict[str, tuple[float, ...]]
     elements: int
+    broken: str | None
+    obstacle: str | None
 
     @property
     def bound(self) -> float:
-        """What the equivariance error stays below, at the stated confidence: the larger of the measured
-        error's upper end and the bound on the resampling error."""
+        """What the equivariance error stays below: the larger of the measured error's upper end and the bound
+        on the resampling error. Of a single input the measured error has no upper end and counts as it
+        is: then the bound is a measurement, and holds at no stated confidence (`bound_confidence` is None)."""
         measured = self.error if self.error_interval is None else self.error_interval[1]
         return max(measured, self.resampling_bound)
+
+    @property
+    def bound_confidence(self) -> float | None:
+        """The confidence at which `bound` holds; None for a single input, of which there is no interval."""
+        return None if self.error_interval is None else self.confidence
 
     @property
     def meets_target(self) -> bool:
@@ -107,6 +116,7 @@ class Certificate:
         }
         plain["error_interval"] = None if self.error_interval is None else list(self.error_interval)
         plain["bound"] = self.bound
+        plain["bound_confidence"] = self.bound_confidence
         plain["meets_target"] = self.meets_target
         plain["closest"] = [list(one) for one in self.closest]
         return plain
@@ -139,7 +149,7 @@ class Certificate:
             f"{self.strategy} under {self.group}, {self.inputs} input{'s' * (self.inputs != 1)}: {self._verdict()}"
         ]
         ends = self.error_interval
-        interval = "" if ends is None else f" [{ends[0]:.2g}, {ends[1]:.2g}]"
+        interval = " (one input: no interval)" if ends is None else f" [{ends[0]:.2g}, {ends[1]:.2g}]"
         lines.append(f"  equivariance error {self.error:.2g}{interval} at {self.elements} elements")
         if self.resampling > 0:
             lines.append(
@@ -152,14 +162,16 @@ class Certificate:
     def _verdict(self) -> str:
         if self.exact:
             return "exact up to rounding"
+        if self.broken is not None:
+            return f"{'NOT' if self.verdict == 'absent' else 'only approximately'} equivariant. {self.broken}"
         some = "" if not self.inexact_inputs else f" ({self.inexact_inputs} of the inputs have no unique pose)"
         return f"equivariant on average, not exact{some}"
 
     def _advice(self) -> str:
         if self.resampling_bound <= self.target:
-            return f"that meets the target of {self.target:g}"
+            return f"that{' alone' * (not self.meets_target)} meets the target of {self.target:g}"
         if self.samples_needed is None:
-            return f"no number of samples reaches the target of {self.target:g}"
+            return f"no number of samples reaches the target of {self.target:g}: {self.obstacle}"
         return f"k={self.samples_needed} would bring the bound to the target of {self.target:g}"
 
     def _jumps(self) -> list[str]:
@@ -207,6 +219,9 @@ def certify(
     The bound on the resampling error is the upper end of a bootstrap over inputs (of fewer than eight:
     of a chi-squared law with 15 degrees of freedom, as if their errors were the same draw).
 
+    Nothing is taken on trust: where a strategy counts as exact and the measured error is beyond rounding,
+    the certificate says so, and a sampler network that is not equivariant is named (`broken`).
+
     Cost: 16 calls of the model on `x`, and those of `measure.equivariance_error`.
 
     Source: resampling error against equivariance error, Kim et al. 2023, section 2.5; jumps of unweighted
@@ -240,10 +255,15 @@ def certify(
         confidence=confidence,
     )
     with _evaluating(model):
-        exact = model.is_exact(x)
+        declared = model.is_exact(x)
+        broken = _broken(model, x, measured, declared)
+        exact = declared and broken is None and measured.verdict == "exact"
         samples = model.forward_passes()
         found = model.strategy.sample(model.symmetry, x, None, generator)
-        resampling, bound = (0.0, 0.0) if exact else _resampling(model, x, confidence, generator)
+        resampling, bound = (0.0, 0.0) if exact else resampling_error(model, x, confidence, generator)
+        needed, obstacle = (
+            (None, None) if exact else samples_needed(model, x, bound, measured, float(target), generator)
+        )
     return Certificate(
         strategy=model.strategy.name,
         group=str(model.symmetry.group),
@@ -257,17 +277,37 @@ def certify(
         resampling=resampling,
         resampling_bound=bound,
         target=float(target),
-        samples_needed=_needed(samples, bound, target),
+        samples_needed=needed,
         confidence=float(confidence),
         margins={name: tuple(values.tolist()) for name, values in _margins(model, x, found.aux).items()},
         elements=measured.samples,
+        broken=broken,
+        obstacle=obstacle,
     )
 
 
-def _needed(samples: int, bound: float, target: float) -> int | None:
-    if bound == 0 or not math.isfinite(bound):
+def _broken(model: Symmetrized, x: Data, measured: EquivarianceError, declared: bool) -> str | None:
+    """What breaks the symmetry, as far as it can be seen."""
+    strategy = model.strategy
+    if isinstance(strategy, Learned) and strategy.net is not None:
+        try:
+            strategy.check_net(model.symmetry, x)
+        except InputError as error:
+            return str(error)
+    if measured.verdict in ("exact", "stochastic"):
         return None
-    return max(samples if bound <= target else 0, math.ceil(samples * (bound / target) ** 2))
+    error = measured.mean if measured.excess is None else measured.excess
+    grid = measured.interpolation_floor
+    if grid is not None and error <= 1.5 * grid:
+        return f"The error is that of interpolating on the grid ({grid:.2g})."
+    if declared:
+        return (
+            f"{strategy.name} counts as exact on these inputs, but the error is beyond rounding ({measured.floor:.1g}): "
+            "the poses do not move with the inputs, or jump between them."
+        )
+    if measured.excess is None:
+        return f"The error is beyond rounding ({measured.floor:.1g}), and nothing is drawn."
+    return f"The error is beyond the model's own randomness, by {error:.2g}."
 
 
 def _unresolved(aux: dict[str, Any]) -> int | None:
@@ -288,46 +328,6 @@ def _margins(model: Symmetrized, x: Data, aux: dict[str, Any]) -> dict[str, Floa
             steps = torch.where(steps.isfinite(), steps, math.inf).flatten(1)
             margins["score gap"] = steps.amin(-1) if steps.shape[-1] else torch.full_like(known[:, 0, 0], math.inf)
     return margins
-
-
-def _resampling(
-    model: Symmetrized, x: Data, confidence: float, generator: torch.Generator | None
-) -> tuple[float, float]:
-    """The relative difference of two independent calls, and its upper confidence bound."""
-    calls = [_flat(model(x, generator=generator)) for _ in range(CALLS)]
-    y = torch.stack(calls)
-    noise = 2 * y.var(0).sum(-1)
-    size = y.square().mean(0).sum(-1)
-    if float(noise.sum()) == 0:
-        return 0.0, 0.0
-    if float(size.sum()) == 0:
-        return math.inf, math.inf
-    ratio = float(noise.sum() / size.sum())
-    return ratio**0.5, _upper(noise, size, ratio, confidence, generator) ** 0.5
-
-
-def _upper(
-    noise: Float[Tensor, "B"],
-    size: Float[Tensor, "B"],
-    ratio: float,
-    confidence: float,
-    generator: torch.Generator | None,
-) -> float:
-    count = len(noise)
-    if count < 8:
-        from scipy.stats import chi2
-
-        return ratio * (CALLS - 1) / float(chi2.ppf(1 - confidence, CALLS - 1))
-    where = "cpu" if generator is None else generator.device
-    index = torch.randint(count, (RESAMPLES, count), generator=generator, device=where).to(noise.device)
-    ratios = noise[index].sum(-1) / size[index].sum(-1).clamp_min(torch.finfo(size.dtype).tiny)
-    return max(ratio, float(ratios.quantile(confidence)))
-
-
-def _flat(y: Data) -> Float[Tensor, "B D"]:
-    leaves: list[Tensor] = []
-    map_data(lambda leaf: leaves.append(leaf.to(torch.float64)) or leaf, y)
-    return torch.cat([leaf.reshape(len(first_leaf(y)), -1) for leaf in leaves], 1)
 
 
 @contextmanager

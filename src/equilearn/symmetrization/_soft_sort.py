@@ -46,7 +46,7 @@ def soft_permutation(
         InputTypeError: scores that are not floating point, a mask that is not bool.
         InputError: a temperature that is not positive, a mask of another shape.
 
-    Source: SoftSort: Prillo and Eisenschlos 2020, equation 2; with Sinkhorn rounds: Kim et al. 2023, section 2.3.
+    Source: SoftSort: Prillo and Eisenschlos 2020, equation 2; with Sinkhorn rounds: Kim et al. 2023.
 
     Cost: O(n^2 + rounds n) time both ways, as products with the kernel of sorted scores are running
     sums. For the gradient only the potentials of the rounds are kept, O(rounds n) numbers an item of the batch,

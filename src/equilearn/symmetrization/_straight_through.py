@@ -40,7 +40,7 @@ def straight_through(
     Raises:
         InputError: an axis whose length is not that of the permutation.
 
-    Source: Kim et al. 2023, section 2.3, step 8. Cost: nothing forward; backward one product of
+    Source: Kim et al. 2023. Cost: nothing forward; backward one product of
     `n x m` and `m x n` matrices an axis, with `m` the other entries of an item.
 
     Example:
