@@ -200,6 +200,9 @@ def frames_network(task: Task, symmetry: Symmetry, base: BaseModel) -> nn.Module
 
 
 def learned_network(task: Task, symmetry: Symmetry, base: BaseModel) -> nn.Module:
-    """The plain network at a few poses drawn from a learned distribution: 2 in training, 8 in use."""
+    """The plain network at poses from a learned distribution: all of a small finite group, else 2 drawn in
+    training and 8 in use."""
     example = map_data(lambda t: t[:EXAMPLES], task.x_train)
-    return symmetrize(base(task), symmetry, Learned(samples=2, eval_samples=8), example=example)
+    order = symmetry.group.order
+    few = order is not None and order <= 16
+    return symmetrize(base(task), symmetry, Learned() if few else Learned(samples=2, eval_samples=8), example=example)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from equilearn._check import InputError, InputTypeError, one_of, positive_int
@@ -35,6 +35,8 @@ class Elements:
             the soft permutations `(B, k, n, n)` through which its gradient flows.
         block: how many consecutive samples were drawn together, such as the two of an antithetic
             pair. Blocks are independent of each other.
+        random: for which inputs the sum is an estimate, where some are exact and others are not;
+            None where all are alike.
     """
 
     g: Element
@@ -44,6 +46,7 @@ class Elements:
     shared: bool = False
     soft: dict[int, Tensor] | None = None
     block: int = 1
+    random: Bool[Tensor, "B"] | None = None
 
     @property
     def count(self) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from equilearn._check import InputError, InputTypeError, positive_int, require
@@ -17,6 +16,7 @@ from equilearn.actions import Data, batch_size, first_leaf, map_data
 from equilearn.groups import Element
 from equilearn.symmetrization._base import Elements, Samples, Strategy, uniform_weight
 from equilearn.symmetrization._centring import centroid_of, shifted_to_origin
+from equilearn.symmetrization._found import Found, loss_of_identity, times
 from equilearn.symmetrization._moving import repeat
 from equilearn.symmetrization._net_check import check_net
 from equilearn.symmetrization._noise import Noise, add_noise
@@ -39,6 +39,9 @@ from equilearn.symmetrization._soft_sort import relax
 from equilearn.symmetrization._views import mask_of
 from equilearn.symmetry import Symmetry
 
+SMALL_GROUP = 16
+"""Largest order of a finite group whose elements are all evaluated by default."""
+
 
 class Learned(Strategy):
     """The mean of `g f(g^-1 x)` over elements drawn from a learned distribution `p(g | x)`.
@@ -54,6 +57,10 @@ class Learned(Strategy):
     lists pass none on, adjacency matrices do. Train together with the model, adding `forward_with_penalty`'s penalty
     to the loss, as `training.fit` does.
 
+    The gradient of logits is unbiased for the output, not for a loss of it: of a squared error it is that of
+    the error of the exact mean plus `2/k` times the variance of a sample (the loss itself holds `1/k` of it),
+    so that few samples pull towards one pose. `samples="all"` has neither.
+
     Args:
         net: from data like the model's inputs to scores `(B, n)`, vectors `(B, d, d)` as columns, or
             logits `(B, |G|)`; for a product of groups a tuple of these in the order of its factors, None for
@@ -61,8 +68,11 @@ class Learned(Strategy):
             node, for sets `DeepSets`, for points a network of vectors and scalars, for finite groups the
             negative energies of all transformed copies.
         samples: elements per input in training; `"all"` (finite groups) evaluates every element with
-            its probability as weight, which is exact.
-        eval_samples: the same in evaluation; default as in training where that is `"all"`.
+            its probability as weight, which is exact. Default: `"all"` for a finite group of at most 16
+            elements, 2 otherwise. One sample tells nothing about which element is better, so that logits
+            could not learn from it: it is refused where there are some.
+        eval_samples: the same in evaluation; default `"all"` where that is the default or the choice in
+            training, else 16.
         noise: upper end of uniform noise on the features of nodes, or standard deviation of normal noise on
             vectors where rotations act. 0 makes it a learned canonicalization: one pose.
         temperature: of the soft permutations, relative to scores of unit length.
@@ -99,7 +109,7 @@ class Learned(Strategy):
         self,
         net: nn.Module | None = None,
         *,
-        samples: Samples = 2,
+        samples: Samples = None,
         eval_samples: Samples = None,
         noise: float = 1.0,
         temperature: float = 0.1,
@@ -123,8 +133,8 @@ class Learned(Strategy):
             _is_number(temperature) and temperature > 0, f"temperature must be a positive number, got {temperature!r}."
         )
         self.net = net
-        self.train_samples = 2 if samples is None else samples
-        self.eval_samples = eval_samples or ("all" if samples == "all" else 16)
+        self.train_samples = samples
+        self.eval_samples = 16 if eval_samples is None and samples not in (None, "all") else eval_samples or samples
         self.noise, self.temperature = float(noise), float(temperature)
         self.rounds = positive_int(rounds, "rounds")
         self.entropy_weight, self.prior_weight = float(entropy_weight), float(prior_weight)
@@ -140,6 +150,7 @@ class Learned(Strategy):
         for samples in (self.train_samples, self.eval_samples):
             if samples == "all":
                 _require_listed(symmetry, plan)
+        _require_baseline(plan, self.train_samples)
 
     def prepare(self, symmetry: Symmetry, example: Data | None = None) -> Strategy:
         """A copy with a default network where there is none; the network's equivariance checked on the example."""
@@ -176,7 +187,7 @@ class Learned(Strategy):
     def is_exact(self, symmetry: Symmetry, x: Data | None = None) -> bool:
         plan = readouts_of(symmetry, self.limit)
         kinds = {part.kind for part in plan}
-        if self._samples(None) == "all" or kinds == {"centroid"}:
+        if self._count(plan, None) == "all" or kinds == {"centroid"}:
             return True
         if "logits" in kinds or self.noise > 0 or x is None:
             return self.noise == 0 and "logits" not in kinds
@@ -202,6 +213,8 @@ class Learned(Strategy):
         count = self._count(plan, k)
         if count == "all":
             return self._all(symmetry, plan, x)
+        if self.training and torch.is_grad_enabled():
+            _require_baseline(plan, count)
         size = batch_size(x)
         block = 2 if self.antithetic and count % 2 == 0 and count >= 4 else 1
         draws = count if self._is_noisy(plan) else 1
@@ -209,18 +222,20 @@ class Learned(Strategy):
         if any(part.kind != "centroid" for part in plan):
             seen = self._seen(symmetry, plan, x, draws, generator, paired=block == 2)
             outputs = read_outputs(plan, symmetry.group, self._net()(seen), size * draws, self._net_name())
-        found = _Found(symmetry, x, size, count, block, generator)
+        found = Found(symmetry, x, size, count, block, generator)
         parts = [
-            self._element(found, part, _times(out, count // draws)) for part, out in zip(plan, outputs, strict=True)
+            self._element(found, part, times(out, count // draws)) for part, out in zip(plan, outputs, strict=True)
         ]
         weight = uniform_weight(x, count)
         if found.chosen is not None:
             weight = score_weights(found.chosen, block).to(weight.dtype)
-        exact = found.chosen is None and not self._is_noisy(plan) and bool(found.unique.all())
+        fixed = found.chosen is None and not self._is_noisy(plan)
+        random = ~found.unique if fixed else torch.ones_like(found.unique)
+        exact = fixed and not bool(random.any())
         g = symmetry.group.reshape(place(symmetry.group, parts), (size, count))
-        return Elements(g, weight, exact=exact, aux=found.aux, soft=found.soft or None, block=block)
+        return Elements(g, weight, exact=exact, aux=found.aux, soft=found.soft or None, block=block, random=random)
 
-    def _element(self, found: _Found, part: Readout, out: Tensor | None) -> Element:
+    def _element(self, found: Found, part: Readout, out: Tensor | None) -> Element:
         """The elements of one factor, batch shape `(B k)`."""
         if part.kind == "scores" and out is not None:
             return self._permutation(found, part, out)
@@ -236,7 +251,7 @@ class Learned(Strategy):
         centre = centroid_of(found.symmetry.input, part.index, found.x).repeat_interleave(found.count, 0)
         return part.group.from_parts(turn, centre)  # type: ignore[attr-defined]
 
-    def _permutation(self, found: _Found, part: Readout, out: Float[Tensor, "M n"]) -> Tensor:
+    def _permutation(self, found: Found, part: Readout, out: Float[Tensor, "M n"]) -> Tensor:
         mask = mask_of(found.symmetry.input, part.index, found.x)
         mask = None if mask is None else repeat(mask, found.count)
         scores = normalised(out, mask)
@@ -250,12 +265,12 @@ class Learned(Strategy):
         found.aux.setdefault("scores", {})[part.index] = scores.detach().unflatten(0, (found.size, found.count))
         return p
 
-    def _drawn(self, found: _Found, part: Readout, out: Float[Tensor, "M K"]) -> Element:
+    def _drawn(self, found: Found, part: Readout, out: Float[Tensor, "M K"]) -> Element:
         logp = torch.log_softmax(out.to(torch.float64), -1).unflatten(0, (found.size, found.count))
         index = draw_index(logp, found.block == 2, found.generator)
         chosen = logp.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         found.chosen = chosen if found.chosen is None else found.chosen + chosen
-        found.aux.setdefault("identity", {})[part.index] = _loss_of_identity(part, logp.mean(1))
+        found.aux.setdefault("identity", {})[part.index] = loss_of_identity(part, logp.mean(1))
         listed = part.group.to(part.group.elements(), device=index.device)
         return part.group.take(listed, index.flatten())
 
@@ -276,7 +291,7 @@ class Learned(Strategy):
         ]
         g = symmetry.group.expand(place(symmetry.group, parts), (size, joint.shape[1]))
         weight = joint.exp().to(uniform_weight(x, 1).dtype)
-        identity = {part.index: _loss_of_identity(part, logp) for part, logp in zip(plan, logps, strict=True)}
+        identity = {part.index: loss_of_identity(part, logp) for part, logp in zip(plan, logps, strict=True)}
         return Elements(g, weight, exact=True, aux={"log_probability": joint, "identity": identity}, shared=True)
 
     # --- penalties --------------------------------------------------------------------------
@@ -301,8 +316,11 @@ class Learned(Strategy):
         return Softness(self.temperature, self.rounds)
 
     def _count(self, plan: tuple[Readout, ...], k: Samples) -> int | Literal["all"]:
-        wanted = self._samples(k) or 1
         kinds = {part.kind for part in plan}
+        wanted = self._samples(k)
+        if wanted is None:
+            small = kinds == {"logits"} and math.prod(part.size for part in plan) <= SMALL_GROUP
+            wanted = "all" if small else 2 if self.training else 16
         if k is None and wanted != "all" and "logits" not in kinds and not self._is_noisy(plan):
             return 1  # all samples would be the same
         return wanted
@@ -325,9 +343,9 @@ class Learned(Strategy):
         x = repeat(shifted_to_origin(symmetry, plan, x), count)
         if not self._is_noisy(plan):
             return x
-        permuting = [part.index for part in plan if part.kind == "scores"]
+        permuting = tuple(part.index for part in plan if part.kind == "scores")
         isotropic = any(part.kind != "scores" for part in plan)
-        law = Noise(self.noise, permuting[0] if permuting else None, isotropic, count, paired)
+        law = Noise(self.noise, permuting, isotropic, count, paired)
         return add_noise(law, symmetry.input, x, generator)
 
     def _net(self) -> nn.Module:
@@ -342,44 +360,18 @@ class Learned(Strategy):
         return type(self.net).__name__
 
 
-@dataclass
-class _Found:
-    """What has been found out about one batch, while its elements are put together."""
-
-    symmetry: Symmetry
-    x: Data
-    size: int
-    count: int
-    block: int
-    generator: torch.Generator | None
-
-    def __post_init__(self) -> None:
-        self.aux: dict[str, Any] = {}
-        self.soft: dict[int, Tensor] = {}
-        self.chosen: Tensor | None = None
-        self.unique: Bool[Tensor, "B"] = torch.ones(self.size, dtype=torch.bool, device=first_leaf(self.x).device)
-
-    def note(self, undecided: Bool[Tensor, "M"]) -> None:
-        """These samples were decided by chance or rounding."""
-        self.unique &= ~undecided.reshape(self.size, self.count).any(1)
-
-    def add(self, name: str, value: Float[Tensor, "M"]) -> None:
-        """Add a mean over the samples of an input."""
-        mean = value.reshape(self.size, self.count).mean(1)
-        self.aux[name] = self.aux[name] + mean if name in self.aux else mean
-
-
-def _times(out: Tensor | None, count: int) -> Tensor | None:
-    return out if out is None or count == 1 else out.repeat_interleave(count, 0)
-
-
-def _loss_of_identity(part: Readout, logp: Float[Tensor, "B K"]) -> Float[Tensor, "B"]:
-    """Minus the log probability of the identity."""
-    return -logp[:, int(part.group.index_of(part.group.identity()))]
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_baseline(plan: tuple[Readout, ...], samples: Samples) -> None:
+    drawn = " and ".join(str(part.group) for part in plan if part.kind == "logits")
+    require(
+        samples != 1 or not drawn,
+        f"A learned distribution over the elements of {drawn} cannot learn from one sample an input: there is no "
+        "other to compare it with. Train with samples=2 or more, or samples='all'; in evaluation one may do "
+        "(eval_samples=1).",
+    )
 
 
 def _require_listed(symmetry: Symmetry, plan: tuple[Readout, ...]) -> None:

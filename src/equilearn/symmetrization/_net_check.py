@@ -11,6 +11,9 @@ from equilearn.groups import Element, Product
 from equilearn.symmetrization._readouts import Readout, place, read_outputs
 from equilearn.symmetry import Symmetry
 
+TOLERANCE = {torch.float16: 5e-2, torch.bfloat16: 3e-1, torch.float32: 1e-3, torch.float64: 1e-6}
+"""Relative deviations that rounding explains, by the coarsest number format in play."""
+
 TRIES = 3
 """Group elements tried on every input."""
 
@@ -58,7 +61,7 @@ def _deviation(
         need = _moved(part, element, x)
         gap = float((need - y).abs().max()) if y.numel() else 0.0
         error = gap / _spread(need) if gap else 0.0
-        if error > (1e-6 if x.dtype == torch.float64 else 1e-3):
+        if error > max(TOLERANCE[x.dtype], TOLERANCE.get(first_leaf(seen).dtype, 0.0)):
             whole = f", factor {part.index} of {group}," if isinstance(group, Product) else ""
             raise InputError(
                 f"The sampler network {name} is not equivariant: when the input is moved by {part.group}{whole} its "

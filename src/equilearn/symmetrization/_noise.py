@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from jaxtyping import Bool
@@ -22,7 +23,7 @@ class Noise:
     Args:
         scale: upper end of the uniform noise on the features of nodes; standard deviation of the normal
             noise on vectors, which must be isotropic, since its law must not change under rotations.
-        index: the factor that permutes; None where none does.
+        permuting: the factors that permute, each of which needs noise on something that it permutes.
         isotropic: whether other factors act than those that permute: normal noise on vectors in space then,
             and none on anything else, where there are some.
         count: samples an input, consecutive.
@@ -30,7 +31,7 @@ class Noise:
     """
 
     scale: float
-    index: int | None
+    permuting: tuple[int, ...]
     isotropic: bool
     count: int
     paired: bool
@@ -40,52 +41,78 @@ def add_noise(noise: Noise, action: Action, x: Data, generator: torch.Generator 
     """`x`, every input `count` times, with noise that moves along when `x` is moved; zero at padding.
 
     Raises:
-        InputError: there is no floating-point tensor in the data that noise could be added to.
+        InputError: there is no floating-point tensor in the data that noise could be added to (for some
+            factor that permutes).
     """
     if noise.scale == 0:
         return x
-    found, added = _walk(noise, action, x, x, action, noise.index, generator)
-    if not added and noise.isotropic and noise.index is not None:
-        noise = replace(noise, isotropic=False)
-        found, added = _walk(noise, action, x, x, action, noise.index, generator)
-    if not added and noise.index is not None:
-        found, added = _on_diagonals(noise, action, x, generator)
+    found, added = _on_space(noise, action, x, x, action, generator) if noise.isotropic else (x, False)
+    for index in noise.permuting:
+        if not _has_noise(action, index, x, found):
+            found, one = _on_items(noise, action, found, mask_of(action, index, x), index, generator)
+            if not one:
+                found, one = _on_diagonals(noise, action, found, index, generator)
+            if not one:
+                _refuse(action)
+        added = True
     if not added:
-        raise InputError(
-            f"A learned distribution adds noise to floating-point features, and {action.name} on these data has none. "
-            "Convert whole numbers with x.float(), give nodes a feature of ones, or describe items as sets (B, n, C)."
-        )
+        _refuse(action)
     return found
 
 
-def _walk(
+def _refuse(action: Action) -> NoReturn:
+    raise InputError(
+        f"A learned distribution adds noise to floating-point features, and {action.name} on these data has none. "
+        "Convert whole numbers with x.float(), give nodes a feature of ones, or describe items as sets (B, n, C): "
+        "several permuted vectors side by side on one axis are no features of items."
+    )
+
+
+def _has_noise(action: Action, index: int, x: Data, found: Data) -> bool:
+    """Whether something that factor `index` permutes has got noise."""
+    before = permuted_leaves(action, index, x)
+    after = permuted_leaves(action, index, found)
+    return any(bool(axes) and old is not new for (old, axes), (new, _) in zip(before, after, strict=True))
+
+
+def _on_items(
     noise: Noise,
     action: Action,
     x: Data,
-    whole: Data,
-    root: Action,
-    index: int | None,
+    mask: Bool[Tensor, "M n"] | None,
+    index: int,
     generator: torch.Generator | None,
 ) -> tuple[Data, bool]:
-    """Noise on every part of the data that takes it; whether there was one."""
+    """Uniform noise on the features of what factor `index` permutes; whether there are any."""
     if isinstance(action, CombinedAction):
         pairs = [
-            _walk(noise, part, piece, whole, root, index, generator)
-            for part, piece in zip(action.parts, x, strict=True)
+            _on_items(noise, part, piece, mask, index, generator) for part, piece in zip(action.parts, x, strict=True)
         ]
         return tuple(piece for piece, _ in pairs), any(added for _, added in pairs)
     if isinstance(action, FactorAction):
-        return _walk(noise, action.inner, x, whole, root, 0 if index == action.index else None, generator)
+        return _on_items(noise, action.inner, x, mask, 0, generator) if index == action.index else (x, False)
     if action.is_trivial or not isinstance(x, Tensor) or not x.is_floating_point():
         return x, False
-    if noise.isotropic:
-        return _on_vectors(noise, action, x, whole, root, generator)
-    axes = () if index is None else action.permuted_axes(index, x)
+    axes = action.permuted_axes(index, x)
     if len(axes) != 1:
         return x, False
-    e = _draw(noise, x.shape, x, generator, normal=False)
-    mask = None if noise.index is None else mask_of(root, noise.index, whole)
-    return x + _masked(e, mask, axes[0]), True
+    return x + _masked(_draw(noise, x.shape, x, generator, normal=False), mask, axes[0]), True
+
+
+def _on_space(
+    noise: Noise, action: Action, x: Data, whole: Data, root: Action, generator: torch.Generator | None
+) -> tuple[Data, bool]:
+    """Normal noise on every vector in space; whether there is any."""
+    if isinstance(action, CombinedAction):
+        pairs = [
+            _on_space(noise, part, piece, whole, root, generator) for part, piece in zip(action.parts, x, strict=True)
+        ]
+        return tuple(piece for piece, _ in pairs), any(added for _, added in pairs)
+    if isinstance(action, FactorAction):
+        return _on_space(noise, action.inner, x, whole, root, generator)
+    if action.is_trivial or not isinstance(x, Tensor) or not x.is_floating_point():
+        return x, False
+    return _on_vectors(noise, action, x, whole, root, generator)
 
 
 def _on_vectors(
@@ -103,13 +130,15 @@ def _on_vectors(
     return x + torch.nn.functional.pad(e, (0, action.scalars)), True
 
 
-def _on_diagonals(noise: Noise, action: Action, x: Data, generator: torch.Generator | None) -> tuple[Data, bool]:
+def _on_diagonals(
+    noise: Noise, action: Action, x: Data, index: int, generator: torch.Generator | None
+) -> tuple[Data, bool]:
     """Noise on the diagonal of node pairs, where there are no features of nodes."""
     if isinstance(x, tuple | list):
         parts = action.parts if isinstance(action, CombinedAction) else (action,) * len(x)
-        pairs = [_on_diagonals(noise, part, piece, generator) for part, piece in zip(parts, x, strict=True)]
+        pairs = [_on_diagonals(noise, part, piece, index, generator) for part, piece in zip(parts, x, strict=True)]
         return tuple(piece for piece, _ in pairs), any(added for _, added in pairs)
-    ((leaf, axes),) = permuted_leaves(action, noise.index or 0, x)
+    ((leaf, axes),) = permuted_leaves(action, index, x)
     if tuple(axes) != (1, 2) or not leaf.is_floating_point():
         return x, False
     e = _draw(noise, leaf.shape[:2], leaf, generator, normal=False)

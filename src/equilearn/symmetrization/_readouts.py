@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, require
-from equilearn.actions import Action, CombinedAction, FactorAction, PairAction
+from equilearn.actions import Action, CombinedAction, FactorAction, PairAction, VectorAction
 from equilearn.groups import SO, Element, Euclidean, Group, O, Product, SpecialEuclidean, Symmetric, Translation
 from equilearn.symmetrization._base import generator_device
 from equilearn.symmetrization._gram_schmidt import gram_schmidt
@@ -83,6 +83,13 @@ def _readout(symmetry: Symmetry, index: int, group: Group, limit: int) -> Readou
             return Readout(index, group, "centroid", group.dimension)
     if group.order is not None and group.order <= limit:
         return Readout(index, group, "logits", group.order)
+    if isinstance(group, Symmetric) and rows_view(symmetry.input, index) is not None:
+        raise InputError(
+            f"No learned distribution is known for {group} acting on {symmetry.input.name}: the permutation moves "
+            "parts of an axis there, several times over or beside numbers that stay, so that no axis holds the items "
+            "that get a score each. Give the items as sets (B, n, C), what stays as a tensor of its own: "
+            "input=(actions.sets(), actions.trivial())."
+        )
     too_many = f" It has {group.order} elements, more than the {limit} that limit= allows." * group.is_finite
     raise InputError(
         f"No learned distribution is known for {group} acting on {symmetry.input.name}.{too_many} Known: Symmetric(n) "
@@ -93,13 +100,15 @@ def _readout(symmetry: Symmetry, index: int, group: Group, limit: int) -> Readou
 
 
 def _permutes_rows(action: Action, index: int) -> bool:
-    if rows_view(action, index) is not None:
-        return True
+    """Whether a whole axis of some data is permuted, so that there are items to score."""
     if isinstance(action, CombinedAction):
         return any(_permutes_rows(part, index) for part in action.parts)
     if isinstance(action, FactorAction):
         return index == action.index and _permutes_rows(action.inner, 0)
-    return isinstance(action, PairAction) and action.index == index
+    if isinstance(action, VectorAction):
+        natural = rows_view(action, index) is not None and action.rep.dim == factors_of(action.group)[index].n  # type: ignore[attr-defined]
+        return natural and action.copies in (1, None)
+    return rows_view(action, index) is not None or (isinstance(action, PairAction) and action.index == index)
 
 
 # --- outputs of the network -----------------------------------------------------------------------

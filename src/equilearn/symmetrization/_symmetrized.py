@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
@@ -51,14 +52,16 @@ class Symmetrized(nn.Module):
             k: elements per input; `"all"` for an exact enumeration; default the strategy's own.
             generator: where randomness comes from; None for torch's default generator.
             return_std: also return the standard error of each output, from the spread over the
-                `k` samples taken as independent; zero where the result is exact.
+                `k` samples taken as independent. It is told for each input on its own: zero for
+                those whose result is exact, and infinite for one that has a single random pose,
+                whose spread nobody can know.
             return_elements: also return the `Elements` that were used.
 
         Returns:
             `y`, or a tuple `(y[, std][, elements])`.
 
         Raises:
-            InputError: `x` does not fit the action, or `return_std` is asked of a single sample.
+            InputError: `x` does not fit the action, or `return_std` is asked of a single random sample an input.
         """
         self.symmetry.input.check(x)
         elements = self.strategy.sample(self.symmetry, x, k, generator)
@@ -66,7 +69,8 @@ class Symmetrized(nn.Module):
         y = map_data(lambda t: _weighted_sum(elements.weight, t), outputs)
         extras: list[Any] = []
         if return_std:
-            extras.append(map_data(lambda t: _standard_error(elements, t), outputs))
+            random = _random_inputs(elements, self.strategy._samples(k))
+            extras.append(map_data(lambda t: _standard_error(elements, t, random), outputs))
         if return_elements:
             extras.append(elements)
         return (y, *extras) if extras else y
@@ -184,10 +188,26 @@ def _weighted_sum(weight: Tensor, t: Tensor) -> Tensor:
     return (_aligned(weight, t) * t).sum(1)
 
 
-def _standard_error(elements: Elements, t: Tensor) -> Tensor:
-    """Standard error of the weighted mean, blocks of samples taken as independent: with weights `w` of the
-    blocks summing to one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`."""
+def _random_inputs(elements: Elements, asked: Samples) -> Bool[Tensor, "B"]:
+    """For which inputs the weighted sum is an estimate; of the others it is exact, and so is known to be."""
+    used = elements.weight.detach() > 0
+    some = torch.ones_like(used[:, 0])
     if elements.exact:
+        return ~some
+    if elements.random is not None:
+        return elements.random
+    told = elements.aux.get("random", some)
+    if asked == elements.count:  # perhaps a draw from more poses; of an input with fewer all are there
+        return used.all(1) | told
+    return told if bool(told.any()) else some
+
+
+def _standard_error(elements: Elements, t: Tensor, random: Bool[Tensor, "B"] | None = None) -> Tensor:
+    """Standard error of the weighted mean, blocks of samples taken as independent: with weights `w` of the
+    blocks summing to one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`.
+    Zero for inputs that are not random, infinite for those with a single block of any weight."""
+    random = _random_inputs(elements, None) if random is None else random
+    if not bool(random.any()):
         return torch.zeros_like(t[:, 0])
     _require_blocks(elements)
     w = _aligned(elements.weight.detach(), t)
@@ -198,7 +218,10 @@ def _standard_error(elements: Elements, t: Tensor) -> Tensor:
     mean = (w * t).sum(1, keepdim=True)
     w2 = w.square()
     spread = (w2 * (t - mean).abs().square()).sum(1)
-    return (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
+    error = (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
+    single = (w > 0).sum(1) < 2
+    random = random.reshape(-1, *(1,) * (error.ndim - 1))
+    return torch.where(random, error.masked_fill(single, math.inf), torch.zeros_like(error))
 
 
 def _require_blocks(elements: Elements) -> None:

@@ -19,6 +19,7 @@ from equilearn.actions import (
     PointAction,
     SetAction,
     VectorAction,
+    mask_of,
 )
 from equilearn.groups import Group, Product
 from equilearn.reps import Rep, defining, factor, permutation
@@ -85,17 +86,6 @@ def _with_axes(x: Data, axes: Any) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
             yield from _with_axes(part, own)
     else:
         yield x, axes
-
-
-def mask_of(action: Action, index: int, x: Data) -> Bool[Tensor, "B n"] | None:
-    """Which entries are there, of those that factor `index` permutes: the first bool tensor `(B, n)` beside
-    other data that it permutes. None where there is none: all are there."""
-    if not isinstance(x, tuple | list):
-        return None
-    for leaf, axes in permuted_leaves(action, index, x):
-        if leaf.dtype == torch.bool and leaf.ndim == 2 and tuple(axes) == (1,):
-            return leaf
-    return None
 
 
 def cloud_mask(action: Action, x: Data, count: int) -> Bool[Tensor, "B N"] | None:
