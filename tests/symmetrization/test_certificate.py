@@ -12,7 +12,7 @@ import torch
 import equilearn as eq
 from equilearn._check import InputError
 from equilearn.actions import graphs, points
-from equilearn.symmetrization import Certificate, Learned, Symmetrized, certify
+from equilearn.symmetrization import Certificate, Elements, Learned, Symmetrized, certify
 from equilearn.symmetrization._resampling import resampling_error
 
 
@@ -160,3 +160,93 @@ def test_bad_input_is_refused():
         certify(model(), clouds() * math.nan)
     with pytest.raises(InputError, match="x is empty"):
         certify(model(), clouds()[:0])
+
+
+# --- what is claimed, and what is not -------------------------------------------------------------------
+
+
+class Places(torch.nn.Module):
+    """No sampler network: its scores depend on the place in the list."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., 0] + torch.arange(x.shape[1])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_a_net_that_breaks_the_symmetry_is_named_and_nothing_is_called_exact(noise: float):
+    still = eq.symmetrize(
+        model().model, eq.Symmetry(eq.Symmetric(4), input=eq.actions.sets()), Learned(Places(), noise=noise, samples=4)
+    )
+    found = certified(still, clouds(), target=0.001)
+    assert not found.exact and not found.meets_target and found.samples_needed is None
+    assert found.broken is not None and "sampler network Places is not equivariant" in found.broken
+    assert "equivariant. The sampler network Places" in str(found) and "exact" not in str(found)
+    assert found.obstacle is not None and ("nothing is drawn" in found.obstacle) == (noise == 0)
+
+
+def test_a_frame_that_only_claims_to_be_exact_is_found_out(tmp_path: Path):
+    def fixed(symmetry: eq.Symmetry, x: torch.Tensor, generator: torch.Generator | None) -> Elements:
+        return Elements(symmetry.group.identity((len(x), 1)), torch.ones(len(x), 1), exact=True)
+
+    m = model("frames", frame=fixed)
+    assert m.is_exact(clouds())
+    found = certified(m, clouds())
+    assert not found.exact and found.error > 0.1 and found.obstacle == "two calls agree, so that nothing is drawn"
+    assert "NOT equivariant. frames counts as exact here, but the error is beyond rounding" in str(found)
+    found.save(tmp_path / "one.json")
+    assert Certificate.load(tmp_path / "one.json") == found
+
+
+def test_interpolation_is_not_mended_by_samples():
+    turns = eq.Symmetry(eq.SO(2), input=eq.actions.images())
+    x = torch.rand(16, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    m = eq.symmetrize(lambda x: x.square().flatten(1), turns, "canonicalize")
+    found = certified(m, x)
+    assert not found.exact and found.samples_needed is None and found.broken is not None
+    assert "only approximately equivariant" in str(found) or "NOT equivariant" in str(found)
+
+
+def test_strategies_that_cannot_take_more_samples_say_so():
+    cube = torch.tensor([[a, b, c] for a in (-1.0, 1) for b in (-1.0, 1) for c in (-1.0, 1)]).expand(8, 8, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        rows = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 12), torch.nn.Unflatten(1, (4, 3)))
+    degenerate = certified(eq.symmetrize(net, eq.Symmetry(eq.SO(3), points()), "frames"), cube)
+    assert degenerate.samples_needed is None and degenerate.broken is None
+    assert "no number of samples reaches the target of 0.01: frames evaluates at most 4 poses" in str(degenerate)
+    tied = torch.ones(8, 4, 3)
+    tied[:, 0] = 2
+    orders = eq.Symmetry(eq.Symmetric(4), eq.actions.sets(), eq.actions.sets())
+    random = certified(eq.symmetrize(rows, orders, "canonicalize", ties="random"), tied)
+    assert random.samples_needed is None and "canonicalize evaluates at most 1 pose an input" in str(random)
+    some = certified(model("frames", samples=2), clouds(), target=0.001)
+    assert some.samples_needed is None and some.obstacle == (
+        "frames has 4 poses; samples='all' takes them all, which is exact"
+    )
+
+
+def test_orders_of_graphs_can_be_drawn_as_often_as_needed():
+    nodes = eq.Symmetry(eq.Symmetric(7), graphs(mask=False), eq.actions.sets())
+    empty = (torch.ones(8, 7, 1), torch.zeros(8, 7, 7))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = eq.nn.FlatMLP(7 + 49, (7, 1), 8, 1)
+    found = certified(eq.symmetrize(net, nodes, "frames"), empty, target=0.1)  # type: ignore[arg-type]
+    assert found.samples_needed is not None and found.samples_needed > 1 and found.obstacle is None
+    assert found.inexact_inputs == 8
+
+
+def test_a_model_that_draws_random_numbers_of_its_own_is_not_exact():
+    def noisy(x: torch.Tensor) -> torch.Tensor:
+        return x.square().sum((1, 2)) + torch.rand(len(x))
+
+    found = certified(eq.symmetrize(noisy, eq.Symmetry(eq.SO(3), points()), "frames"), clouds())
+    assert not found.exact and found.verdict == "stochastic" and found.broken is None and found.resampling > 0
+
+
+def test_the_bound_of_a_single_input_claims_no_confidence():
+    one, two = (certified(model(samples=4), clouds(count)) for count in (1, 2))
+    assert one.error_interval is None and one.bound_confidence is None
+    assert one.as_dict()["bound_confidence"] is None and "one input: no interval" in str(one)
+    assert two.bound_confidence == 0.95 and "no interval" not in str(two)

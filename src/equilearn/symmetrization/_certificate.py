@@ -13,13 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, not_empty, positive_int, require
-from equilearn.actions import Data, batch_size, map_data
+from equilearn.actions import Data, batch_size, map_data, mask_of
 from equilearn.io import PathLike, read_json, write_json
 from equilearn.measure import EquivarianceError, equivariance_error
 from equilearn.symmetrization._learned import Learned
 from equilearn.symmetrization._resampling import resampling_error, samples_needed
 from equilearn.symmetrization._symmetrized import Symmetrized
-from equilearn.symmetrization._views import mask_of
 
 FORMAT = 1
 """Version of the file."""
@@ -302,7 +301,7 @@ def _broken(model: Symmetrized, x: Data, measured: EquivarianceError, declared: 
         return f"The error is that of interpolating on the grid ({grid:.2g})."
     if declared:
         return (
-            f"{strategy.name} counts as exact on these inputs, but the error is beyond rounding ({measured.floor:.1g}): "
+            f"{strategy.name} counts as exact here, but the error is beyond rounding ({measured.floor:.1g}): "
             "the poses do not move with the inputs, or jump between them."
         )
     if measured.excess is None:
