@@ -28,7 +28,7 @@ def unit_vectors(size, generator):
 @pytest.mark.parametrize("k", [2, 8, 32])
 def test_error_of_k_samples(k, generator):
     # On the unit sphere x_1^2 has mean 1/3 and variance 1/5 - 1/9 = 4/45, so that the squared error is
-    # exactly 4/45/k (Kim et al. 2023, section 2.5), and so is the mean squared standard error.
+    # exactly 4/45/k (Kim et al. 2023), and so is the mean squared standard error.
     # 20,000 draws: both are within 5% but for a probability below 1e-6.
     model = symmetrize(squared_coordinate, DIRECTIONS, Average(k))
     x = unit_vectors(20_000, generator)
@@ -263,3 +263,51 @@ def test_requests_that_cannot_be_served():
         Average("all").check(eq.Symmetry(eq.Symmetric(10), sets()))
     with pytest.raises(InputError, match="Evenly spaced sampling is for SO\\(2\\) and O\\(2\\), not SO3"):
         Average(sampling="even").check(DIRECTIONS)
+
+
+PADDED = (
+    torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    torch.tensor([[True, False, True, False], [True, True, True, True], [False, False, False, False]]),
+)
+
+
+def weighted_places(data):
+    """Sees where every item stands, what padding holds, and where it is."""
+    x, mask = data
+    return (x.sum(-1) * torch.tensor([1.0, 10, 100, 1000]).to(x) * (1 + mask)).sum(1, keepdim=True)
+
+
+def test_all_orders_of_a_masked_set_have_the_padding_last_as_random_ones_have(generator):
+    symmetry = eq.Symmetry(eq.Symmetric(4), (sets(), sets()))
+    model = symmetrize(weighted_places, symmetry, Average("all"))
+    y, elements = model(PADDED, return_elements=True)
+    expected = []
+    for x, mask in zip(*PADDED, strict=True):
+        orders = [
+            list(p) for p in itertools.permutations(range(4)) if mask[list(p)].tolist() == sorted(mask.tolist())[::-1]
+        ]
+        expected.append(torch.stack([weighted_places((x[p][None], mask[p][None]))[0] for p in orders]).mean(0))
+    torch.testing.assert_close(y, torch.stack(expected))
+    assert elements.exact and elements.weight.count_nonzero(1).tolist() == [4, 24, 24]
+    p = eq.Symmetric(4).sample((3,), generator=generator)
+    torch.testing.assert_close(model(symmetry.act_input(p, PADDED)), y)
+    # 4,000 draws: a mean 5 standard errors off has probability below 1e-6.
+    sampled, error = model(PADDED, k=4000, generator=generator, return_std=True)
+    assert bool(((sampled - y).abs() < 5 * error).all())
+
+
+def test_all_elements_of_a_product_with_a_mask(generator):
+    symmetry = eq.Symmetry(eq.Cyclic(4) * eq.Symmetric(4), eq.actions.combine(points(), sets()), points())
+    model = symmetrize(lambda data: data[0].pow(3).cumsum(1), symmetry, Average("all", limit=96))
+    y, elements = model(PADDED, return_elements=True)
+    assert elements.count == 96 and elements.weight.count_nonzero(1).tolist() == [16, 96, 96]
+    g = symmetry.group.sample((3,), generator=generator)
+    torch.testing.assert_close(model(symmetry.act_input(g, PADDED)), symmetry.act_output(g, y))
+    assert model((PADDED[0][:0], PADDED[1][:0])).shape == (0, 4, 2)
+
+
+def test_samples_of_a_group_that_could_be_listed_are_no_exact_result(generator):
+    model = symmetrize(nn.Flatten(), eq.Symmetry(eq.Cyclic(4), images()), "average")
+    x = torch.rand(2, 1, 3, 3, generator=generator)
+    _, error, elements = model(x, k=3, generator=generator, return_std=True, return_elements=True)
+    assert not elements.exact and float(error.max()) > 0

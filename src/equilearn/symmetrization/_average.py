@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, one_of, positive_int, require
-from equilearn.actions import Data, batch_size, first_leaf
+from equilearn.actions import Data, batch_size, first_leaf, mask_of
 from equilearn.groups import (
     ENUMERATION_LIMIT,
     SO,
@@ -26,8 +26,9 @@ from equilearn.groups import (
 )
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
 from equilearn.symmetrization._centring import centroid_of
+from equilearn.symmetrization._frames import take_each
 from equilearn.symmetrization._plane import even_orthogonal, even_rotations
-from equilearn.symmetrization._views import cloud_view, factors_of, mask_of
+from equilearn.symmetrization._views import cloud_view, factors_of
 from equilearn.symmetry import Symmetry
 
 Window: TypeAlias = float | Callable[[tuple[int, ...], torch.Generator | None], Element]
@@ -47,7 +48,7 @@ class Average(Strategy):
     Haar *probability* measure, so that no average over all of it exists; it is refused, unless a
     `window` says which part to average over, which gives approximate symmetry near the middle of that window.
 
-    The items of sets and graphs with a mask are put in random order, padding last.
+    The items of sets and graphs with a mask are put in every order, or in random ones, that have the padding last.
 
     Args:
         samples: elements per input in training: a number, `"all"`, or None for all of a finite
@@ -133,13 +134,15 @@ class Average(Strategy):
         if count == "all":
             listed = group.to(group.elements(), device=device)
             order = int(group.order)  # type: ignore[arg-type]
-            return Elements(group.expand(listed, (size, order)), uniform_weight(x, order), exact=True, shared=True)
+            return _padding_last_of_all(symmetry, x, group.expand(listed, (size, order)), order)
         if self.window is None and not group.is_compact:
             g = _about_centroid(symmetry, x, (size, int(count)), generator)
         else:
             g = group.to(self._draw(group, (size, int(count)), generator, device), device=device)
         g = _padding_last(symmetry, x, g, generator)
-        return Elements(g, uniform_weight(x, int(count)), exact=self.is_exact(symmetry))
+        # Of shifts nothing is left to draw; anything else is an estimate, also of a group that could be listed.
+        settled = isinstance(group, Translation) and self.window is None
+        return Elements(g, uniform_weight(x, int(count)), exact=settled)
 
     def _count(self, group: Group, samples: Samples) -> int | Literal["all"]:
         """The number of elements to use, `"all"` resolved where it is possible."""
@@ -252,6 +255,26 @@ def _padding_last(symmetry: Symmetry, x: Data, g: Element, generator: torch.Gene
             keys = torch.rand(parts[index].shape, generator=generator, device=where).to(mask.device)
             parts[index] = torch.argsort(keys + (~mask).unsqueeze(1).to(keys.dtype), dim=-1)
     return tuple(parts) if isinstance(symmetry.group, Product) else parts[0]
+
+
+def _padding_last_of_all(symmetry: Symmetry, x: Data, g: Element, order: int) -> Elements:
+    """All elements of a group; where the data hold a mask, those whose permutations put the padding last, with
+    equal weights: the law of `_padding_last`, enumerated. Inputs with fewer of them are filled up at weight zero."""
+    kept: Tensor | None = None
+    for index, factor in enumerate(factors_of(symmetry.group)):
+        mask = mask_of(symmetry.input, index, x) if isinstance(factor, Symmetric) else None
+        if mask is not None and not bool(mask.all()):
+            p = g[index] if isinstance(symmetry.group, Product) else g
+            there = mask.unsqueeze(1).expand(p.shape).gather(-1, p)
+            first = (there[..., :-1] | ~there[..., 1:]).all(-1)  # nothing that is there comes after padding
+            kept = first if kept is None else kept & first
+    if kept is None or not len(kept):
+        return Elements(g, uniform_weight(x, order), exact=True, shared=True)
+    count = int(kept.sum(1).max())
+    index = torch.argsort(~kept, dim=1, stable=True)[:, :count]
+    weight = kept.gather(1, index).to(uniform_weight(x, 1).dtype)
+    g = take_each(symmetry.group, g, index)
+    return Elements(g, weight / weight.sum(1, keepdim=True), exact=True)
 
 
 # --- evenly spaced elements -------------------------------------------------------------------
