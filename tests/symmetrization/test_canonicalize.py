@@ -10,7 +10,7 @@ from torch import nn
 
 import equilearn as eq
 from equilearn import InputError
-from equilearn.actions import images, points
+from equilearn.actions import images, points, sets
 from equilearn.symmetrization import Canonicalize, ConvEnergy, MLPEnergy, small_energy, symmetrize
 from equilearn.symmetrization._image_poses import image_centre, image_scale
 from equilearn.symmetrization._moments import angular_moment, axis_angle, radial_mass
@@ -221,3 +221,12 @@ def test_energies_see_where_things_are():
     x[0, 0, 1, 1] = x[1, 0, 6, 6] = 1.0
     energies = ConvEnergy(1)(x)
     assert (energies[0] - energies[1]).abs() > 1e-4
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, "some"])
+def test_numbers_of_samples_that_are_none_are_refused(k):
+    model = symmetrize(nn.Flatten(), eq.Symmetry(eq.Symmetric(5), sets()), "canonicalize")
+    x = torch.rand(2, 5, 3)
+    with pytest.raises(InputError, match="k must be a whole number >= 1"):
+        model(x, k=k)
+    assert torch.equal(model(x, k=7), model(x)) and torch.equal(model(x, k="all"), model(x))

@@ -1,11 +1,13 @@
 """Frames: axes, orders, rest frames; what happens where they are not unique."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import equilearn as eq
 from equilearn import InputError
@@ -361,3 +363,72 @@ def test_points_that_are_not_there_do_not_count(strategy: str, weighted: bool):
     g = group.sample((4,), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(model(symmetry.act_input(g, (x, mask))), y, atol=1e-9, rtol=0)
     assert bool(torch.isfinite(model((x, torch.zeros_like(mask)))).all())
+
+
+# --- padding and numbers that are none ---------------------------------------------------------------
+
+
+def masked_clouds():
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    return x, torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
+
+
+def places(data):
+    """Outputs that depend on the place in the list."""
+    x, mask = data
+    return torch.where(mask[..., None], x, 0) * torch.arange(1, x.shape[1] + 1)[:, None]
+
+
+@pytest.mark.parametrize("strategy", ["frames", "weighted", "canonicalize"])
+@pytest.mark.parametrize("group", ["SO3xS5", "E3xS5", "SO3", "C4xS5"])
+@pytest.mark.parametrize("held", [1e6, 1e30, math.nan])
+def test_what_padding_holds_changes_nothing(strategy, group, held):
+    if strategy == "weighted" and group == "C4xS5":
+        pytest.skip("weighted frames are for rotations")
+    options = {"weighted": True} if strategy == "weighted" else {}
+    x, mask = masked_clouds()
+    x = x[..., :2].contiguous() if group == "C4xS5" else x
+    # Where no factor permutes, the mask is data beside the points.
+    beside = sets() if "S5" in group else eq.actions.trivial()
+    symmetry = eq.Symmetry(eq.groups.parse(group), eq.actions.combine(points(), beside), points())
+    model = symmetrize(places, symmetry, "canonicalize" if strategy == "canonicalize" else "frames", **options)
+    y = model((x, mask))
+    other = x.clone()
+    other[0, 3:] = held
+    again, elements = model((other, mask), return_elements=True)
+    torch.testing.assert_close(again[mask], y[mask])
+    assert elements.exact and not bool(elements.aux.get("tied", torch.zeros(1)).any())
+
+
+SETS5 = (eq.Symmetric(5), sets())
+
+
+@pytest.mark.parametrize("held", [math.nan, math.inf])
+@pytest.mark.parametrize("strategy", ["frames", "canonicalize"])
+@pytest.mark.parametrize(
+    ("group", "action"),
+    [(eq.SO(3), points()), (eq.SpecialEuclidean(3), points()), SETS5, (eq.SO(3) * eq.Symmetric(5), points())],
+    ids=["SO3", "SE3", "S5", "SO3xS5"],
+)
+def test_values_that_are_not_finite_are_placed(group, action, strategy, held):
+    x, _ = masked_clouds()
+    x[1, 2, 0] = held
+    with pytest.raises(
+        InputError, match=r"x holds . NaN and . infinite values among 30 \(the first at index \(1, 2, 0\)"
+    ):
+        symmetrize(nn.Flatten(), eq.Symmetry(group, action), strategy)(x)
+
+
+def test_values_that_are_not_finite_are_found_in_graphs_and_weighted_frames_and_left_in_what_does_not_move():
+    x, _ = masked_clouds()
+    adjacency = torch.ones(2, 5, 5)
+    adjacency[0, 0, 1] = math.nan
+    graph = eq.Symmetry(eq.Symmetric(5), eq.actions.graphs(mask=False))
+    for strategy in ("frames", "canonicalize"):
+        with pytest.raises(InputError, match=r"x\[1\] holds 1 NaN and 0 infinite values among 50"):
+            symmetrize(lambda data: data[0].sum((1, 2)), graph, strategy)((x, adjacency))
+    with pytest.raises(InputError, match="x holds 30 NaN"):
+        symmetrize(nn.Flatten(), eq.Symmetry(eq.SO(3), points()), "frames", weighted=True)(x * math.nan)
+    beside = eq.Symmetry(eq.SO(3), eq.actions.combine(points(), eq.actions.trivial()))
+    y = symmetrize(lambda data: data[1].nan_to_num(7.0), beside, "frames")((x, torch.full((2, 1), math.nan)))
+    assert y.tolist() == [[7.0], [7.0]]

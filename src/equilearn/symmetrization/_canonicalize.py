@@ -12,7 +12,7 @@ from equilearn._check import InputError, InputTypeError, one_of, positive_int, r
 from equilearn.actions import Data, batch_size, first_leaf
 from equilearn.groups import SO, O
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
-from equilearn.symmetrization._compose import equivariant_frame, plan_frame
+from equilearn.symmetrization._compose import equivariant_frame, plan_frame, without_padding
 from equilearn.symmetrization._energies import Energy, analytic_energy
 from equilearn.symmetrization._frames import pose_count, take_each
 from equilearn.symmetrization._moving import copies
@@ -113,7 +113,9 @@ class Canonicalize(Strategy):
     def sample(
         self, symmetry: Symmetry, x: Data, k: Samples = None, generator: torch.Generator | None = None
     ) -> Elements:
-        """The pose of lowest energy; more than one only where poses tie, and in training with a network."""
+        """The pose of lowest energy; more than one only where poses tie, and in training with a network,
+        whatever `k` asks for."""
+        self._samples(k)  # refuses what is no number
         found = self._poses(symmetry, x, generator)
         if found.count == 1:
             return found
@@ -157,7 +159,7 @@ class Canonicalize(Strategy):
     def _energy(self, symmetry: Symmetry, x: Data, found: Elements) -> Float[Tensor, "B k"]:
         score = analytic_energy(symmetry) if self.energy is None else self.energy
         back = symmetry.group.inverse(found.g)
-        energy = score(copies(symmetry.input, back, x, shared=found.shared))
+        energy = score(without_padding(symmetry.input, copies(symmetry.input, back, x, shared=found.shared)))
         total = batch_size(x) * found.count
         require(
             isinstance(energy, Tensor) and energy.shape in ((total,), (total, 1)),

@@ -152,8 +152,8 @@ def _sorting(view: ReadNodes, how: Reading) -> FindPoses:
 
 def _comparable(nodes: Nodes, leaf: Tensor, how: Reading) -> Float[Tensor, "B n C"]:
     """Coordinates that agree in exact arithmetic differ by rounding after a rotation; compare them on a
-    grid as fine as the rotation is known."""
-    rows = nodes.rows
+    grid as fine as the rotation is known. What padding holds counts for nothing."""
+    rows = torch.where(nodes.real.unsqueeze(-1), nodes.rows, 0)
     if not (how.quantised and leaf.is_floating_point() and rows.numel()):
         return rows
     scale = rows.abs().amax((-1, -2), keepdim=True).clamp_min(torch.finfo(leaf.dtype).tiny)
