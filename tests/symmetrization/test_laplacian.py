@@ -14,6 +14,7 @@ from equilearn._check import InputError
 from equilearn.actions import graphs, map_data, pairs, sets
 from equilearn.data import automorphism_graphs, exp_graphs, graph8c
 from equilearn.symmetrization import Elements, Frames, Strategy, laplacian_keys
+from equilearn.symmetrization._orders import _merged
 
 N = 8
 
@@ -346,3 +347,25 @@ def test_canonical_forms_of_graphs_average_their_symmetries_and_report_margins()
     margins = Frames().sample(symmetry, (ring.new_ones(4, 7, 1), weighted + weighted.mT)).aux["margins"]
     assert set(margins) == {"eigenvalue gap", "node key gap"}
     assert all(bool((value > 0).all()) and value.shape == (4,) for value in margins.values())
+
+
+def test_orders_that_write_a_graph_alike_count_once_with_their_weight():
+    first, weight = _merged(torch.tensor([0, 0, 0, 1]), torch.tensor([5, 7, 5, 5]), torch.tensor([1.0, 2, 3, 4]))
+    assert first.tolist() == [0, 1, 3] and weight.tolist() == [4, 2, 4]
+    ring = automorphism_graphs()["cycle"][None].double()
+    found = Frames().sample(graph_symmetry(7, mask=False), (ring.new_ones(1, 7, 1), ring))
+    assert found.count == 1 and int(found.aux["frame_size"]) == 14
+
+
+def test_exact_node_outputs_are_constant_where_the_grid_maps_to_itself():
+    """The eight symmetries of a 5 x 5 grid leave six kinds of nodes; a plain network tells them all apart."""
+    grid = automorphism_graphs()["grid"][None].double()
+    x = (grid.new_ones(1, 25, 1), grid)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = eq.nn.FlatMLP(25 + 625, (25, 1), 16, 1).double().requires_grad_(False)
+    y, found = eq.symmetrize(net, graph_symmetry(25, nodewise=True, mask=False), "frames")(x, return_elements=True)
+    y = y.reshape(5, 5)
+    assert found.exact
+    assert float(max((y - y.flip(0)).abs().max(), (y - y.T).abs().max())) < 1e-15
+    assert len(y.flatten().round(decimals=12).unique()) == 6

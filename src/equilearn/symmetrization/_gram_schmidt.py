@@ -56,7 +56,7 @@ def gram_schmidt(
         scale = work.abs().amax((-2, -1), keepdim=True)
         work = work + noise * torch.where(scale > 0, scale, torch.ones_like(scale)) * drawn
     if proper and work.shape[-1] in (2, 3):
-        work = torch.cat((work[..., :-1], _completion(work)), dim=-1)
+        work = torch.cat((work[..., :-1], completion(work[..., :-1]).unsqueeze(-1)), dim=-1)
     q, r = torch.linalg.qr(work)
     diagonal = r.diagonal(dim1=-2, dim2=-1)
     q = q * torch.where(diagonal < 0, -1.0, 1.0).unsqueeze(-2)  # QR leaves the signs open
@@ -67,9 +67,13 @@ def gram_schmidt(
     return q.to(vectors.dtype)
 
 
-def _completion(vectors: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d 1"]:
-    """What completes the columns but the last to a positive basis of the plane or of space."""
+def completion(vectors: Float[Tensor, "*batch d d-1"]) -> Float[Tensor, "*batch d"]:
+    """What completes the columns to a positive basis of a line, of the plane or of space: the unit vector
+    that does, where they are orthonormal."""
+    *batch, d, _ = vectors.shape
+    if d == 1:
+        return vectors.new_ones(*batch, 1)
     first = vectors[..., 0]
-    if vectors.shape[-1] == 2:
-        return torch.stack((-first[..., 1], first[..., 0]), dim=-1).unsqueeze(-1)
-    return torch.linalg.cross(first, vectors[..., 1]).unsqueeze(-1)
+    if d == 2:
+        return torch.stack((-first[..., 1], first[..., 0]), dim=-1)
+    return torch.linalg.cross(first, vectors[..., 1], dim=-1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equilearn._check import require
 from equilearn.symmetrization._base import generator_device
+from equilearn.symmetrization._gram_schmidt import completion
 
 MAX_DIMENSION = 3
 """Largest dimension: the number of poses grows as N^(d-1)."""
@@ -154,20 +155,9 @@ def _closed(
     d, s = axes.shape[-2:]
     if s == d:
         return axes, weight
-    last = _completion(axes)
+    last = completion(axes)
     whole = torch.cat((axes, last.unsqueeze(-1)), -1)
     if proper:
         return whole, weight
     flipped = torch.cat((axes, -last.unsqueeze(-1)), -1)
     return torch.cat((whole, flipped), 1), torch.cat((weight, weight), 1) / 2
-
-
-def _completion(axes: Float[Tensor, "B k d s"]) -> Float[Tensor, "B k d"]:
-    """The unit vector that makes a positive frame."""
-    d = axes.shape[2]
-    if d == 1:
-        return axes.new_ones(*axes.shape[:2], 1)
-    if d == 2:
-        first = axes[..., 0]
-        return torch.stack((-first[..., 1], first[..., 0]), -1)
-    return torch.linalg.cross(axes[..., 0], axes[..., 1], dim=-1)
