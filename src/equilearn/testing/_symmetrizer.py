@@ -37,7 +37,8 @@ def check_symmetrizer(
     inputs; a call changes nothing and repeats under the same seed; the result is equivariant, up to
     rounding where `is_exact` says so and otherwise on average (a t test over repeated calls, whose
     spread is the resampling error); gradients reach every parameter of the model, and the parameters of
-    the strategy where it has some; deep copies and reloaded state dictionaries give the same outputs; a batch of one works.
+    the strategy where it has some; deep copies and reloaded state dictionaries give the same outputs; a batch of
+    one works.
 
     Where the action on `x` interpolates (images under SO(2), O(2)), equivariance is checked at
     quarter turns, which are exact; for other interpolated actions it is not checked.
