@@ -49,6 +49,27 @@ def test_it_learns():
     assert [entry["step"] for entry in fitted.history][:2] == [7, 14]
 
 
+def test_the_penalty_of_a_model_is_descended_and_not_reported():
+    class Penalised(nn.Module):
+        """The output does not depend on `extra`: only the penalty moves it."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.extra = nn.Linear(2, 3), nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        def forward_with_penalty(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self(x), 10 * (self.extra - 1).square() + 100
+
+    x, y = blobs()
+    model = Penalised()
+    fitted = fit(model, x, y, steps=150, learning_rate=5e-2, weight_decay=0)
+    assert abs(float(model.extra.detach()) - 1) < 0.05
+    assert fitted.history[-1]["loss"] < 2
+
+
 def test_regression_of_a_tuple_of_inputs(dtype: torch.dtype):
     class Sum(nn.Module):
         def __init__(self):

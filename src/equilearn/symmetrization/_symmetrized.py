@@ -53,8 +53,8 @@ class Symmetrized(nn.Module):
             generator: where randomness comes from; None for torch's default generator.
             return_std: also return the standard error of each output, from the spread over the
                 `k` samples taken as independent. It is told for each input on its own: zero for
-                those whose result is exact, and infinite for one that has a single random pose,
-                whose spread nobody can know.
+                those whose result is exact, and infinite for those whose poses all come from one
+                random choice (a frame of a degenerate input), whose error their spread does not tell.
             return_elements: also return the `Elements` that were used.
 
         Returns:
@@ -69,8 +69,8 @@ class Symmetrized(nn.Module):
         y = map_data(lambda t: _weighted_sum(elements.weight, t), outputs)
         extras: list[Any] = []
         if return_std:
-            random = _random_inputs(elements, self.strategy._samples(k))
-            extras.append(map_data(lambda t: _standard_error(elements, t, random), outputs))
+            asked = self.strategy._samples(k)
+            extras.append(map_data(lambda t: _standard_error(elements, t, asked), outputs))
         if return_elements:
             extras.append(elements)
         return (y, *extras) if extras else y
@@ -188,25 +188,27 @@ def _weighted_sum(weight: Tensor, t: Tensor) -> Tensor:
     return (_aligned(weight, t) * t).sum(1)
 
 
-def _random_inputs(elements: Elements, asked: Samples) -> Bool[Tensor, "B"]:
-    """For which inputs the weighted sum is an estimate; of the others it is exact, and so is known to be."""
+def _random_inputs(elements: Elements, asked: Samples) -> tuple[Bool[Tensor, "B"], Bool[Tensor, "B"]]:
+    """For which inputs the weighted sum is an estimate, and which of these have a single draw: all their
+    poses hang on it."""
     used = elements.weight.detach() > 0
     some = torch.ones_like(used[:, 0])
     if elements.exact:
-        return ~some
-    if elements.random is not None:
-        return elements.random
-    told = elements.aux.get("random", some)
-    if asked == elements.count:  # perhaps a draw from more poses; of an input with fewer all are there
-        return used.all(1) | told
-    return told if bool(told.any()) else some
+        return ~some, ~some
+    random, told = elements.random, elements.aux.get("random", some)
+    if random is None and asked == elements.count:  # perhaps drawn from more poses; of fewer than that all are there
+        random = used.all(1) | told
+    elif random is None and "random" in elements.aux and bool(told.any()):  # a whole frame, where chance chose one
+        return told, told
+    random = some if random is None else random
+    return random, random & (used.sum(1) < 2)
 
 
-def _standard_error(elements: Elements, t: Tensor, random: Bool[Tensor, "B"] | None = None) -> Tensor:
+def _standard_error(elements: Elements, t: Tensor, asked: Samples = None) -> Tensor:
     """Standard error of the weighted mean, blocks of samples taken as independent: with weights `w` of the
     blocks summing to one, `sqrt(sum w^2 (t - mean)^2 / (1 - sum w^2))`; for equal weights `std / sqrt(k)`.
-    Zero for inputs that are not random, infinite for those with a single block of any weight."""
-    random = _random_inputs(elements, None) if random is None else random
+    Zero for inputs that are not random, infinite for those with a single draw."""
+    random, single = _random_inputs(elements, asked)
     if not bool(random.any()):
         return torch.zeros_like(t[:, 0])
     _require_blocks(elements)
@@ -219,9 +221,8 @@ def _standard_error(elements: Elements, t: Tensor, random: Bool[Tensor, "B"] | N
     w2 = w.square()
     spread = (w2 * (t - mean).abs().square()).sum(1)
     error = (spread / (1 - w2.sum(1)).clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
-    single = (w > 0).sum(1) < 2
-    random = random.reshape(-1, *(1,) * (error.ndim - 1))
-    return torch.where(random, error.masked_fill(single, math.inf), torch.zeros_like(error))
+    column = (-1, *(1,) * (error.ndim - 1))
+    return error.masked_fill(single.reshape(column), math.inf).masked_fill(~random.reshape(column), 0)
 
 
 def _require_blocks(elements: Elements) -> None:
