@@ -20,7 +20,7 @@ from equilearn.actions import (
     map_data,
 )
 from equilearn.data import Task
-from equilearn.groups import SO, Cyclic, Dihedral, Euclidean, Group, O, Product, SpecialEuclidean, Symmetric
+from equilearn.groups import SO, Cyclic, Dihedral, Euclidean, Group, O, SpecialEuclidean, Symmetric, factors_of
 from equilearn.nn import EGNN, DeepSets, EquivariantMLP, FlatMLP, GroupCNN, InvariantGraphNetwork, PlainCNN, PlainMLP
 from equilearn.symmetrization import Average, Frames, Learned, symmetrize
 from equilearn.symmetry import Symmetry
@@ -121,7 +121,7 @@ def _point_network(task: Task, symmetry: Symmetry) -> nn.Module | None:
     """A message-passing network of distances, where points in space are turned (and shifted) and permuted."""
     if not isinstance(symmetry.input, PointAction) or not isinstance(task.x_train, Tensor):
         return None
-    factors = symmetry.group.factors if isinstance(symmetry.group, Product) else (symmetry.group,)
+    factors = factors_of(symmetry.group)
     if not all(isinstance(f, SO | O | Euclidean | SpecialEuclidean | Symmetric) for f in factors):
         return None
     if not any(isinstance(f, Symmetric) for f in factors):

@@ -14,7 +14,7 @@ from equilearn.groups._matrix import MatrixGroup
 from equilearn.groups._orbits import fixed_points, on_pairs, orbits, stabilizer
 from equilearn.groups._orthogonal import SO, O
 from equilearn.groups._parse import parse
-from equilearn.groups._product import Product
+from equilearn.groups._product import Product, factors_of
 from equilearn.groups._structure import (
     cayley_table,
     center,
@@ -54,6 +54,7 @@ __all__ = [
     "O",
     "PermutationGroup",
     "Product",
+    "factors_of",
     "Quaternion",
     "Scaling",
     "Shape",

@@ -218,3 +218,14 @@ def _leaf(g: Element) -> Tensor:
     while isinstance(g, tuple | list):
         g = g[0]
     return g
+
+
+def factors_of(group: Group) -> tuple[Group, ...]:
+    """The factors of a product; any other group is its own only one.
+
+    Example:
+        >>> import equilearn as eq
+        >>> factors_of(eq.SO(3) * eq.Symmetric(5)), factors_of(eq.Cyclic(4))
+        ((SO3, S5), (C4,))
+    """
+    return group.factors if isinstance(group, Product) else (group,)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from equilearn.actions import Action, Data, ImageAction, batch_size, first_leaf, mask_of
-from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O, Product, Symmetric
+from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O, Product, Symmetric, factors_of
 from equilearn.measure._evaluate import cast, leaves
-from equilearn.measure._labels import choose_elements, factors_of, sample_moves
+from equilearn.measure._labels import choose_elements, sample_moves
 from equilearn.symmetry import Symmetry
 
 _SIDE = 32

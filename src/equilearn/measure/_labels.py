@@ -65,11 +65,6 @@ def _sample(group: Group, count: int, generator: torch.Generator | None) -> Elem
     return group.to(group.sample((count,), generator=generator, device=_home(generator)), device="cpu")
 
 
-def factors_of(group: Group) -> tuple[Group, ...]:
-    """The factors of a product; any other group is its own only one."""
-    return group.factors if isinstance(group, Product) else (group,)
-
-
 def describe(group: Group, g: Element) -> str:
     """A short name for one element (batch shape `()`): "quarter turn", "permutation (0 2 1)", ...
 

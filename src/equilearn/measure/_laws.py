@@ -21,8 +21,7 @@ from equilearn.actions import (
     pairs,
     sets,
 )
-from equilearn.groups import Alternating, Element, Symmetric
-from equilearn.measure._labels import factors_of
+from equilearn.groups import Alternating, Element, Symmetric, factors_of
 from equilearn.reps import Rep, regular
 from equilearn.symmetry import Symmetry
 

@@ -21,15 +21,10 @@ from equilearn.actions import (
     VectorAction,
     mask_of,
 )
-from equilearn.groups import Group, Product
+from equilearn.groups import Group, Product, factors_of
 from equilearn.reps import Rep, defining, factor, permutation
 
 View: TypeAlias = Callable[[Data], Tensor]
-
-
-def factors_of(group: Group) -> tuple[Group, ...]:
-    """The factors of a product; any other group is its own single factor."""
-    return group.factors if isinstance(group, Product) else (group,)
 
 
 def image_view(action: Action, index: int | None = None) -> View | None:
