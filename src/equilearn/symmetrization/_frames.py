@@ -177,7 +177,8 @@ def _drawn(group: Group, found: Elements, count: int, generator: torch.Generator
         index = torch.where((equal | few).unsqueeze(1), first, drawn)
         kept = found.weight.gather(1, index)
         share = torch.where(few.unsqueeze(1), kept / kept.sum(1, keepdim=True).clamp_min(1e-30), share)
-    return Elements(take_each(group, found.g, index), share, aux=found.aux)
+    random = ~few | found.aux.get("random", torch.zeros_like(few))
+    return Elements(take_each(group, found.g, index), share, aux=found.aux, random=random)
 
 
 def take_each(group: Group, g: Element, index: torch.Tensor) -> Element:

@@ -23,7 +23,7 @@ from equilearn.actions import (
 )
 from equilearn.symmetrization._views import View, cloud_mask, cloud_view, rows_view
 
-Parts: TypeAlias = "list[tuple[Callable[[Data], Data], Action]]"
+Parts: TypeAlias = "list[tuple[Callable[[Data], Data], Action, int]]"  # where, which action, which of its factors
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def nodes_view(action: Action, index: int) -> ReadNodes | None:
         rows: list[Tensor] = []
         pairs: list[Tensor] = []
         real: Tensor | None = None
-        for at, part in parts:
+        for at, part, own in parts:
             leaf = at(x)
             if isinstance(part, PairAction):
                 pairs.append(_flat(leaf, 3))
             elif isinstance(part, SetAction) and leaf.dtype == torch.bool and leaf.ndim == 2 and real is None:
                 real = leaf
             elif not isinstance(part, EdgeAction):
-                view = rows_view(part, index)
+                view = rows_view(part, own)
                 if view is not None:
                     rows.append(view(leaf).to(torch.float64))
-        lists = [at(x) for at, part in parts if isinstance(part, EdgeAction)]
+        lists = [at(x) for at, part, _ in parts if isinstance(part, EdgeAction)]
         size, n = _shape(rows, pairs, real, parts, x)
         pairs += [_adjacency(edges, n) for edges in lists]
         device = (rows or pairs or lists)[0].device if rows or pairs or lists else real.device  # type: ignore[union-attr]
@@ -96,7 +96,7 @@ def points_view(action: Action, index: int, *, centred: bool) -> View | None:
 
 def is_graph(action: Action, index: int) -> bool:
     """Whether factor `index` permutes pairs or edges, so that a row alone does not tell a node."""
-    return any(isinstance(part, PairAction | EdgeAction) for _, part in _parts(action, index, lambda x: x))
+    return any(isinstance(part, PairAction | EdgeAction) for _, part, _ in _parts(action, index, lambda x: x))
 
 
 def tells_all(action: Action, index: int) -> bool:
@@ -115,9 +115,9 @@ def _parts(action: Action, index: int, at: Callable[[Data], Data]) -> Parts:
     if isinstance(action, FactorAction):
         return _parts(action.inner, 0, at) if index == action.index else []
     if isinstance(action, PairAction | EdgeAction | SetAction):
-        return [(at, action)] if index == action.index else []
+        return [(at, action, index)] if index == action.index else []
     if isinstance(action, PointAction | VectorAction):
-        return [(at, action)] if rows_view(action, index) is not None else []
+        return [(at, action, index)] if rows_view(action, index) is not None else []
     return []
 
 
@@ -135,7 +135,7 @@ def _shape(rows: list[Tensor], pairs: list[Tensor], real: Tensor | None, parts: 
         return (rows or pairs)[0].shape[0], (rows or pairs)[0].shape[1]
     if real is not None:
         return real.shape[0], real.shape[1]
-    at, part = parts[0]
+    at, part, _ = parts[0]
     return at(x).shape[0], int(part.count or 0)  # type: ignore[attr-defined]
 
 
