@@ -8,8 +8,8 @@ one a transformer and a message-passing network for 300,000, as published.
 What the quick preset shows and does not show: every symmetrization helps, and few learned poses do better than as
 many random ones. After so short a training principal frames do better than learned poses, one canonical pose does
 as well as they, and the exact network far better than all. That learned poses overtake frames and canonical ones
-was published for 10,000 epochs: it is claimed here too, with what is measured. Source: Kim et al., Learning Probabilistic
-Symmetrization for Architecture Agnostic Equivariance (2023); the data: Satorras et al., E(n)
+was published for 10,000 epochs: it is claimed here too, with what is measured. Source: Kim et al., Learning
+Probabilistic Symmetrization for Architecture Agnostic Equivariance (2023); the data: Satorras et al., E(n)
 Equivariant Graph Neural Networks (2021).
 """
 

@@ -63,8 +63,8 @@ class Average(Strategy):
         window: for a non-compact group: a number `r` (coefficients in the Lie algebra uniform in
             `[-r, r]`) or a function `(batch, generator) -> elements`.
 
-    Source: Haar averaging (the Reynolds operator), classical; k-sample estimate: Kim et al. 2023,
-    section 2.5. Cost: `k` evaluations of the model per input, in one batched call.
+    Source: Haar averaging (the Reynolds operator), classical; k-sample estimate: Kim et al. 2023.
+    Cost: `k` evaluations of the model per input, in one batched call.
 
     Example:
         >>> import torch, equilearn as eq

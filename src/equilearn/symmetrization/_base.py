@@ -58,7 +58,7 @@ class Strategy(nn.Module, ABC):
     """How the elements are chosen. A subclass states `name`, `check`, `sample` and `is_exact`.
 
     The law of the chosen elements must move with the input: `p(g | x) = p(hg | hx)`. Then
-    `E[g f(g^-1 x)]` is equivariant whatever `f` is (Kim et al. 2023, section 2.1).
+    `E[g f(g^-1 x)]` is equivariant whatever `f` is (Kim et al. 2023).
 
     A strategy is a module, so that one with a network of its own (a learned energy, a learned
     distribution) trains and saves together with the model. It stores its settings and nothing

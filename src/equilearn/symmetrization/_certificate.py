@@ -223,7 +223,7 @@ def certify(
 
     Cost: 16 calls of the model on `x`, and those of `measure.equivariance_error`.
 
-    Source: resampling error against equivariance error, Kim et al. 2023, section 2.5; jumps of unweighted
+    Source: resampling error against equivariance error, Kim et al. 2023; jumps of unweighted
     frames, Dym et al. 2024.
 
     Example:

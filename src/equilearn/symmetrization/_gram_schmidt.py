@@ -37,7 +37,7 @@ def gram_schmidt(
     Raises:
         InputError: the last two axes differ.
 
-    Source: Kim et al. 2023, section 2.4 (there the determinant multiplies the first column, which jumps
+    Source: Kim et al. 2023 (there the determinant multiplies the first column, which jumps
     where the last vector crosses the span of the others). Cost: one batched QR, O(d^3).
 
     Example:

@@ -87,7 +87,7 @@ class Learned(Strategy):
         limit: largest finite group with one logit an element.
         check: whether `symmetrize(..., example=x)` measures the equivariance of the network.
 
-    Source: Kim et al. 2023, sections 2 and 3; prior: Mondal et al. 2023.
+    Source: Kim et al. 2023; prior: Mondal et al. 2023.
 
     Cost: `k` evaluations of the model and of the network per input, each in one batched call; for permutations in
     training O(k (n^2 + rounds n)) time, O(k rounds n) memory for the gradient, and `n x n` matrices in passing.

@@ -147,7 +147,7 @@ def symmetrize(
             which can.
 
     Source: averaging over the Haar measure, classical; frames: Puny et al. 2022; canonicalization:
-    Kaba et al. 2023; their common form: Kim et al. 2023, section 2.1.
+    Kaba et al. 2023; their common form: Kim et al. 2023.
 
     Cost: one call of the model on `B k` inputs, where `k` is `forward_passes()`.
 
