@@ -238,3 +238,25 @@ def test_a_strategy_without_a_network_says_how_to_get_one():
     model = eq.symmetrization.Symmetrized(nn.Identity(), CLOUDS, Learned())
     with pytest.raises(InputError, match=r"no network yet.* symmetrize\("):
         model(cloud())
+
+
+def test_an_empty_batch_of_graphs_gives_an_empty_result():
+    x = (torch.ones(3, 5, 2), torch.zeros(3, 5, 5), torch.ones(3, 5, dtype=torch.bool))
+    symmetry = eq.Symmetry(eq.Symmetric(5), eq.actions.graphs(5))
+    model = symmetrize(eq.nn.FlatMLP(40, 2), symmetry, "learned", example=x).eval()
+    empty = tuple(part[:0] for part in x)
+    assert model(empty).shape == (0, 2) and model(empty, return_std=True)[1].shape == (0, 2)
+
+
+def test_what_is_not_finite_is_refused_before_a_network_keeps_it_in_its_running_means():
+    x = (torch.randn(6, 5, 2), torch.zeros(6, 5, 5), torch.ones(6, 5, dtype=torch.bool))
+    symmetry = eq.Symmetry(eq.Symmetric(5), eq.actions.graphs(5))
+    model = symmetrize(eq.nn.FlatMLP(40, 2), symmetry, "learned", example=x).train()
+    bad = x[0].clone()
+    bad[4, 2, 1] = torch.nan
+    with pytest.raises(InputError, match=r"x\[0\] .*NaN"):
+        model((bad, *x[1:]))
+    assert all(bool(v.isfinite().all()) for v in model.state_dict().values() if v.is_floating_point())
+    assert bool(model.eval()(x).isfinite().all())
+    hidden = (bad, x[1], torch.arange(5).expand(6, 5) < 2)  # in padding nobody looks
+    model.strategy.sample(symmetry, hidden)

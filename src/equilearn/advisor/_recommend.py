@@ -136,6 +136,7 @@ def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: 
         reasons.append(_expected(found, evidence.moved))
     reasons.append(_as_seen(evidence, seen, strategy))
     reasons.append(_price(evidence, seen, moved, strategy))
+    reasons.append(_randomness(evidence, strategy))
     reasons.extend(_harm(evidence, seen, strategy))
     return [reason for reason in reasons if reason]
 
@@ -168,6 +169,19 @@ def _price(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: st
     )
 
 
+def _randomness(evidence: Evidence, strategy: str) -> str:
+    """Whether a prediction changes from call to call, and by how much."""
+    rows = [row for row in evidence.rows if row["strategy"] == strategy and row["train_size"] == evidence.sizes[-1]]
+    found = [row["resampling"] for row in rows if row.get("resampling")]
+    if not found:
+        return ""
+    draws = rows[0]["forward_passes"]
+    return (
+        f"Its predictions are drawn anew at each call, from {draws} random poses: two calls on one input differ by "
+        f"{sum(found) / len(found):.2g} of the size of the outputs, which falls as one over the root of that number."
+    )
+
+
 def _harm(evidence: Evidence, seen: Comparison, strategy: str) -> list[str]:
     """Whatever a recommended symmetry costs on inputs as they are is said, always."""
     if strategy == "plain" or "plain" not in seen.names:
@@ -183,7 +197,7 @@ def _harm(evidence: Evidence, seen: Comparison, strategy: str) -> list[str]:
 
 def _difference(evidence: Evidence, mean: float, low: float, high: float) -> str:
     if evidence.metric == "accuracy":
-        return f"{100 * mean:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{round(100 * mean, 1) + 0.0:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
     return f"{mean:.3g} [{low:.3g}, {high:.3g}] of relative error"
 
 

@@ -38,8 +38,8 @@ Action = Annotated[
     typer.Option(
         "--action",
         metavar="ACTION",
-        help="What it does to inputs: images, points:N, vectors:K, sets, graphs, trivial. Default: what their shape "
-        "suggests.",
+        help="What it does to inputs: images, points:N (points:5,vectors=1,scalars=1), vectors:K, sets, "
+        "graphs, pairs, trivial; several parts joined by +. Default: what their shape suggests.",
     ),
 ]
 Output = Annotated[

@@ -156,6 +156,6 @@ def _unknown(path: Path) -> str:
         return f"{path} is not of a kind that is read here. {forms}"
     folder = path.parent if path.parent.is_dir() else None
     names = [*BUILT_IN, *([str(path.parent / entry.name) for entry in folder.iterdir()] if folder else [])]
-    near = difflib.get_close_matches(str(path), names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(path), dict.fromkeys(names), n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"There is no {str(path)!r}.{hint} {forms}"

@@ -118,15 +118,20 @@ def cost_table(rows: Rows) -> Table | None:
     ]
     if passes:
         columns.append(Column("Forward passes", numeric=True))
+    sampled = any(number(r.get("resampling")) for r in rows.all)
+    if sampled:
+        columns.append(Column("Sampling error", numeric=True))
     base = rows.column("plain", rows.largest("plain"), "inference_ms").mean
-    cells = [_cost_row(rows, name, base, passes) for name in rows.strategies]
+    cells = [_cost_row(rows, name, base, passes, sampled) for name in rows.strategies]
     note = f"At {count(rows.sizes[-1])} training samples. " if rows.sizes else ""
     if len(rows.seeds) > 1:
-        note += "Brackets: 95 % interval over seeds; times depend on the machine and on what else it does."
+        note += "Brackets: 95 % interval over seeds; times depend on the machine and on what else it does. "
+    if sampled:
+        note += "Sampling error: how far two calls on one input differ, relative to the outputs; more passes lower it."
     return Table("cost", "What each strategy costs", columns, cells, note)
 
 
-def _cost_row(rows: Rows, name: str, base: float | None, passes: bool) -> list[Cell]:
+def _cost_row(rows: Rows, name: str, base: float | None, passes: bool, sampled: bool) -> list[Cell]:
     size = rows.largest(name)
     inference = rows.column(name, size, "inference_ms")
     parameters = rows.column(name, size, "parameters").mean
@@ -141,6 +146,9 @@ def _cost_row(rows: Rows, name: str, base: float | None, passes: bool) -> list[C
     if passes:
         calls = rows.column(name, size, "forward_passes").mean
         row.append(figure(calls, count(calls)))
+    if sampled:
+        differ = rows.column(name, size, "resampling").mean
+        row.append(figure(differ, significant(differ, 2)) if differ else Cell("none", sort=0.0, copy=("0",)))
     return row
 
 

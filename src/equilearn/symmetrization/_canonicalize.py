@@ -12,10 +12,11 @@ from equilearn._check import InputError, InputTypeError, one_of, positive_int, r
 from equilearn.actions import Data, batch_size, first_leaf
 from equilearn.groups import SO, O
 from equilearn.symmetrization._base import Elements, Samples, Strategy, generator_device, uniform_weight
-from equilearn.symmetrization._compose import equivariant_frame, plan_frame, without_padding
+from equilearn.symmetrization._compose import equivariant_frame, plan_frame
 from equilearn.symmetrization._energies import Energy, analytic_energy
 from equilearn.symmetrization._frames import pose_count, take_each
 from equilearn.symmetrization._moving import copies
+from equilearn.symmetrization._padding import without_padding
 from equilearn.symmetrization._plane import rotation_matrices
 from equilearn.symmetrization._poses import Ties
 from equilearn.symmetrization._views import image_view

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from equilearn._check import finite
-from equilearn.actions import Action, CombinedAction, Data, FactorAction, PointAction, batch_size, first_leaf, mask_of
+from equilearn.actions import CombinedAction, Data, batch_size, first_leaf
 from equilearn.groups import Element, Group, Product, Symmetric
 from equilearn.symmetrization._base import Elements, uniform_weight
 from equilearn.symmetrization._moving import repeat
 from equilearn.symmetrization._node_parts import is_graph, tells_all
+from equilearn.symmetrization._padding import readable
 from equilearn.symmetrization._poses import FindPoses, Poses, Reading, Ties, poses_of
-from equilearn.symmetrization._views import cloud_mask, factors_of, is_pointwise
+from equilearn.symmetrization._views import factors_of, is_pointwise
 from equilearn.symmetry import Symmetry
 
 
@@ -51,8 +51,7 @@ def equivariant_frame(
         InputError: what the group moves holds NaN or infinite values, other than at padding.
     """
     group = symmetry.group
-    x = without_padding(symmetry.input, x)
-    _require_finite(symmetry.input, x, "x")
+    x = readable(symmetry.input, x)
     if symmetry.is_invariance and _sees_all(symmetry):
         ties = "random"  # equal rows in any order are the same input: nothing to average
     size, count = batch_size(x), 1
@@ -82,47 +81,6 @@ def equivariant_frame(
     g = group.reshape(whole, (size, count))
     aux["random"] = ~unique
     return Elements(g, weight, exact=bool(unique.all()), aux=aux, shared=shared)
-
-
-def without_padding(action: Action, x: Data) -> Data:
-    """`x` with zeros where a mask says that nothing is there, so that no pose depends on what padding holds."""
-    if not isinstance(x, tuple | list):
-        return x
-    for index in range(len(factors_of(action.group))):
-        mask = mask_of(action, index, x)
-        if mask is not None:
-            x = _blanked(x, action.permuted_axes(index, x), mask)
-    return _points_blanked(action, x, (action, x))
-
-
-def _blanked(x: Data, axes: Any, mask: Bool[Tensor, "B n"]) -> Data:
-    """Zeros along the given axes of every tensor, where the mask is False."""
-    if isinstance(x, tuple | list):
-        return tuple(_blanked(part, own, mask) for part, own in zip(x, axes, strict=True))
-    for axis in axes if x.is_floating_point() or x.is_complex() else ():
-        shape = [1] * x.ndim
-        shape[0], shape[axis] = mask.shape
-        x = torch.where(mask.reshape(shape), x, 0)
-    return x
-
-
-def _points_blanked(action: Action, x: Data, whole: tuple[Action, Data]) -> Data:
-    """The same for clouds of points, whose mask counts also where nothing permutes them."""
-    while isinstance(action, FactorAction):
-        action = action.inner
-    if isinstance(action, CombinedAction):
-        return tuple(_points_blanked(part, own, whole) for part, own in zip(action.parts, x, strict=True))
-    mask = cloud_mask(*whole, x.shape[1]) if isinstance(action, PointAction) and isinstance(x, Tensor) else None
-    return x if mask is None else _blanked(x, (1,), mask)
-
-
-def _require_finite(action: Action, x: Data, name: str) -> None:
-    """Data that the group does not move may hold what it likes: no pose is read from it."""
-    if isinstance(action, CombinedAction):
-        for place, (part, own) in enumerate(zip(action.parts, x, strict=True)):
-            _require_finite(part, own, f"{name}[{place}]")
-    elif isinstance(x, Tensor) and not action.is_trivial:
-        finite(x, name)
 
 
 def _weights(weight: Float[Tensor, "B k"], poses: Poses, more: int) -> Float[Tensor, "B k*more"]:

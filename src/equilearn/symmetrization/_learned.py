@@ -20,6 +20,7 @@ from equilearn.symmetrization._found import Found, loss_of_identity, times
 from equilearn.symmetrization._moving import repeat
 from equilearn.symmetrization._net_check import check_net
 from equilearn.symmetrization._noise import Noise, add_noise
+from equilearn.symmetrization._padding import readable
 from equilearn.symmetrization._penalty import Softness, distance_to_identity, entropy_of
 from equilearn.symmetrization._readouts import (
     Readout,
@@ -211,6 +212,8 @@ class Learned(Strategy):
     ) -> Elements:
         plan = readouts_of(symmetry, self.limit)
         count = self._count(plan, k)
+        # Before the network sees them: one NaN in training would stay in its running means for good.
+        x = readable(symmetry.input, x)
         if count == "all":
             return self._all(symmetry, plan, x)
         if self.training and torch.is_grad_enabled():

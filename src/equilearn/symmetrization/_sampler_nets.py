@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from itertools import product
 from typing import Any
 
@@ -119,7 +121,8 @@ def read_nodes(
         if not leaf.is_floating_point() and not (len(axes) == 2 and leaf.dtype == torch.bool):
             continue
         if len(axes) == 1:
-            features.append(leaf.movedim(axes[0], 1).reshape(leaf.shape[0], leaf.shape[axes[0]], -1))
+            items = leaf.movedim(axes[0], 1)
+            features.append(items.reshape(*items.shape[:2], math.prod(items.shape[2:])))
         elif len(axes) == 2 and links is None:
             links = leaf
     if not features and links is not None and links.is_floating_point() and links.shape[1] == links.shape[2]:
