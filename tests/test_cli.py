@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+import equilearn as eq
 from equilearn import cli
 from equilearn._check import InputError
-from equilearn.cli import _doctor, _output, _study
+from equilearn.cli import _advise, _doctor, _output, _study
 
 ROOT = Path(__file__).parents[1]
 
@@ -517,3 +518,11 @@ def test_plain_progress_is_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     for done in range(11):
         note(done, 10, 5.0)
     assert capsys.readouterr().err == "training: 10 of 10\n"
+
+
+def test_directed_graphs_are_counted() -> None:
+    symmetry = eq.Symmetry(eq.Symmetric(4), eq.actions.graphs(4, mask=False))
+    ring = torch.eye(4).roll(1, 0)
+    x = (torch.ones(3, 4, 1), torch.stack([ring, ring + ring.T, ring]))
+    assert _advise.directed_graphs(symmetry.input, x) == 2
+    assert _advise.directed_graphs(eq.actions.images().on(eq.Cyclic(4)), torch.rand(2, 1, 4, 4)) == 0

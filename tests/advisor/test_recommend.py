@@ -123,6 +123,14 @@ def test_break_even_share_is_the_one_at_which_both_score_the_same():
     assert "10 % of them" in advice["would_change"][0]
 
 
+def test_a_stochastic_winner_says_that_its_predictions_are_drawn():
+    table = rows({"plain": (0.7, 0.35), "learned": (0.99, 0.99)}, passes={"learned": 8})
+    told = "from 8 random poses: two calls on one input differ by 0.12 "
+    assert not any(told in reason for reason in recommend(evidence(table))["reasons"])
+    drawn = [{**row, "resampling": 0.12 if row["strategy"] == "learned" else 0.0} for row in table]
+    assert any(told in reason for reason in recommend(evidence(drawn))["reasons"])
+
+
 def test_interval_covers_the_true_score():
     # 200 runs of one strategy with true accuracy 0.9: 95 % intervals should miss about 10 times;
     # more than 22 misses have a probability below 1e-3 under the stated coverage.

@@ -20,6 +20,7 @@ from equilearn.cli._output import (
 )
 
 if TYPE_CHECKING:
+    from equilearn.actions import Action, Data
     from equilearn.data import Task
     from equilearn.symmetry import Symmetry
 
@@ -46,6 +47,9 @@ def run(
     task = data.load(source, **loading_options(loading, names["action"]))
     symmetry = symmetry_from_names(group, task, **names) if group else own_symmetry(task, names)
     print_note(f"{task}; {symmetry}")
+    directed = directed_graphs(symmetry.input, task.x_train)
+    if directed:
+        print_note(f"{directed} of the training graphs have an adjacency that is not symmetric: taken as directed")
     with (
         output_folder(out, "advise", Path(source).stem, symmetry.group.name) as folder,
         progress_bar("training") as progress,
@@ -75,6 +79,15 @@ def own_symmetry(task: Task, names: dict[str, str | None]) -> Symmetry:
     for option, given in names.items():
         require(given is None, f"--{option} {given} says how a group acts: name the group too, with --group.")
     return task.symmetry
+
+
+def directed_graphs(action: Action, x: Data) -> int:
+    """How many graphs have an adjacency that is not symmetric; 0 where the data are no graphs."""
+    from equilearn.actions import CombinedAction, PairAction
+
+    parts = zip(action.parts, x, strict=True) if isinstance(action, CombinedAction) else [(action, x)]
+    adjacencies = [piece for part, piece in parts if isinstance(part, PairAction)]
+    return sum(int((a != a.transpose(1, 2)).flatten(1).any(1).sum()) for a in adjacencies[:1])
 
 
 def show(summary: dict[str, Any], folder: Path) -> None:
