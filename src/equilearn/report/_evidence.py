@@ -105,22 +105,20 @@ def score_table(rows: Rows) -> Table | None:
 
 
 def cost_table(rows: Rows) -> Table | None:
-    """Parameters, training and inference time at the largest training size."""
+    """Forward passes, sampling error, inference and training time, parameters, at the largest training size."""
     if not rows.all:
         return None
     passes = any(number(r.get("forward_passes")) is not None for r in rows.all)
+    sampled = any(number(r.get("resampling")) for r in rows.all)
     columns = [
         Column("Strategy"),
-        Column("Parameters", numeric=True),
-        interval_column("Training", "s"),
+        *([Column("Forward passes", numeric=True)] if passes else []),
+        *([Column("Sampling error", numeric=True)] if sampled else []),
         interval_column("Inference", "ms"),
         Column("Against plain", numeric=True),
+        interval_column("Training", "s"),
+        Column("Parameters", numeric=True),
     ]
-    if passes:
-        columns.append(Column("Forward passes", numeric=True))
-    sampled = any(number(r.get("resampling")) for r in rows.all)
-    if sampled:
-        columns.append(Column("Sampling error", numeric=True))
     base = rows.column("plain", rows.largest("plain"), "inference_ms").mean
     cells = [_cost_row(rows, name, base, passes, sampled) for name in rows.strategies]
     note = f"At {count(rows.sizes[-1])} training samples. " if rows.sizes else ""
@@ -136,20 +134,20 @@ def _cost_row(rows: Rows, name: str, base: float | None, passes: bool, sampled: 
     inference = rows.column(name, size, "inference_ms")
     parameters = rows.column(name, size, "parameters").mean
     ratio = inference.mean / base if inference.mean is not None and base else None
-    row = [
-        words(rows.label(name), mark=rows.mark(name)),
-        figure(parameters, count(parameters)),
-        _duration(rows.column(name, size, "seconds")),
-        estimated(_not_negative(inference)),
-        figure(ratio, f"{significant(ratio, 2)} ×") if ratio is not None else blank(),
-    ]
+    row = [words(rows.label(name), mark=rows.mark(name))]
     if passes:
         calls = rows.column(name, size, "forward_passes").mean
         row.append(figure(calls, count(calls)))
     if sampled:
         differ = rows.column(name, size, "resampling").mean
         row.append(figure(differ, significant(differ, 2)) if differ else Cell("none", sort=0.0, copy=("0",)))
-    return row
+    return [
+        *row,
+        estimated(_not_negative(inference)),
+        figure(ratio, f"{significant(ratio, 2)} ×") if ratio is not None else blank(),
+        _duration(rows.column(name, size, "seconds")),
+        figure(parameters, count(parameters)),
+    ]
 
 
 def _not_negative(e: Estimate) -> Estimate:
