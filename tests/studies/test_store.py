@@ -25,6 +25,15 @@ CONFIG = st.dictionaries(
 )
 
 
+def test_of_long_settings_only_those_that_differ_are_named(tmp_path):
+    settings = {f"setting_{i}": i for i in range(40)}
+    with Store.open(tmp_path / "store.db", kind="study", identity={"study": "s", "settings": settings}):
+        pass
+    changed = {"study": "s", "settings": {**settings, "setting_7": 70}}
+    with pytest.raises(InputError, match=r"another run \(setting_7: 7 there, 70 now\)"):
+        Store.open(tmp_path / "store.db", kind="study", identity=changed)
+
+
 @given(CONFIG, CONFIG, st.randoms(use_true_random=False))
 def test_equal_content_has_equal_keys_and_other_content_others(first: dict, second: dict, random):
     shuffled = list(first.items())

@@ -219,7 +219,7 @@ def _confidence(comparison: Comparison, strategy: str, evidence: Evidence) -> di
     if comparison.seeds < 2:
         return {
             "level": "low",
-            "probability": probability,
+            "probability": None,
             "sentence": "Only one training seed was run, so the spread between trainings is not known. Use --seeds 3.",
         }
     level = "high" if probability >= 0.95 else "medium" if probability >= 0.7 else "low"

@@ -192,12 +192,8 @@ class Store:
             f"{self.path} holds rows of kind {meta.get('kind')!r}, not {kind!r}. Choose another folder.",
         )
         if identity is not None:
-            given, held = as_json(identity), meta.get("identity") or {}
-            differing = [name for name in sorted({*given, *held}) if given.get(name) != held.get(name)]
-            shown = "; ".join(
-                f"{name}: {_short(held.get(name))} there, {_short(given.get(name))} now" for name in differing
-            )
-            require(not differing, f"{self.path} belongs to another run ({shown}). Choose another folder to keep both.")
+            shown = "; ".join(_differences(meta.get("identity") or {}, as_json(identity)))
+            require(not shown, f"{self.path} belongs to another run ({shown}). Choose another folder to keep both.")
 
     # --- writing ------------------------------------------------------------------------
 
@@ -358,6 +354,16 @@ def _explained(path: str) -> Iterator[None]:
 
 def _writable(file: Path) -> bool:
     return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def _differences(held: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, by name: settings one by one, so that none hides behind a long list of equal ones."""
+    for name in sorted({*given, *held}):
+        there, now = held.get(name), given.get(name)
+        if isinstance(there, Mapping) and isinstance(now, Mapping):
+            yield from _differences(there, now)
+        elif there != now:
+            yield f"{name}: {_short(there)} there, {_short(now)} now"
 
 
 def _short(value: Any, limit: int = 60) -> str:
