@@ -199,7 +199,7 @@ STUDY = Study(
     configs=configs,
     trial=trial,
     claims=claims,
-    takes="2 minutes on two cores; full: hours",
+    takes="a minute or two on two cores; full: hours",
     defaults={
         "nodes": (12,),
         "steps": 250,
