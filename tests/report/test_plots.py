@@ -70,3 +70,12 @@ def test_degenerate_values(read: Any) -> None:
     read(plots.dots([], uid="d", title="T", x_label="e"))
     read(plots.dots([("a", (0.0, 0.0), 0), ("b", (), 1)], uid="d", title="T", x_label="e", strokes=(None, 0.1)))
     read(plots.dots([("a", (1e-300, 1e300), 0)], uid="d", title="T", x_label="e", floors=[Reference(1e-7, "floor")]))
+
+
+def test_names_on_the_axis_of_a_study_are_drawn_as_rows_of_dots():
+    from equilearn.report._study import _picture
+
+    rows = [{"way": "plain", "score": 0.5}, {"way": "learned", "score": 0.99}, {"way": "learned", "score": 1.0}]
+    figure = _picture({"x": "way", "y": "score"}, rows)
+    assert figure is not None and "learned: 0.990 to 1.00." in figure.panels[0][1]
+    assert _picture({"x": "way", "y": "score"}, [{"way": "plain", "score": None}]) is None

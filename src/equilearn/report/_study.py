@@ -91,6 +91,8 @@ def _picture(plot: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Figure |
     x, y, by = (name if isinstance(name := plot.get(key), str) else None for key in ("x", "y", "series"))
     if x is None or y is None:
         return None
+    if rows and all(isinstance(row.get(x), str) for row in rows):
+        return _dots(x, y, by, rows, linear=not plot.get("logy"))
     groups: dict[str, dict[float, list[object]]] = {}
     for row in rows:
         place = number(row.get(x))
@@ -119,6 +121,25 @@ def _picture(plot: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Figure |
     if len(groups) > MOST_SERIES:
         caption += f" The first {MOST_SERIES} of {len(groups)} series are drawn."
     return Figure("study-figure", caption, (("", svg),), legend)
+
+
+def _dots(x: str, y: str, by: str | None, rows: list[Mapping[str, Any]], *, linear: bool) -> Figure | None:
+    """One row a name where what is compared are names, one dot a trial."""
+    found: dict[str, list[float]] = {}
+    several = by is not None and len({text(row.get(by)) for row in rows}) > 1
+    for row in rows:
+        value = number(row.get(y))
+        if value is not None:
+            name = text(row.get(x)) + (f", {text(row.get(by))}" if several else "")
+            found.setdefault(name, []).append(value)
+    if not found:
+        return None
+    label = text(y).replace("_", " ")
+    drawn = [(name, values, style) for style, (name, values) in enumerate(found.items(), start=1)]
+    svg = plots.dots(drawn, uid="fig-study", title=f"{label} by {x}", x_label=label, linear=linear)
+    return Figure(
+        "study-figure", f"{label.capitalize()} by {text(x).replace('_', ' ')}. One dot a trial.", (("", svg),)
+    )
 
 
 def _series(name: str, points: Mapping[float, list[object]], style: int) -> plots.Series:

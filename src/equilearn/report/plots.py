@@ -210,8 +210,9 @@ def dots(
     x_label: str,
     floors: Sequence[Reference] = (),
     strokes: Sequence[float | None] = (),
+    linear: bool = False,
 ) -> str:
-    """One row of dots a name on a logarithmic axis, for example the error by group element.
+    """One row of dots a name on a logarithmic (or linear) axis, for example the error by group element.
 
     Args:
         rows: name, values (at least zero) and style of each row, from top to bottom. Zeros, which
@@ -221,6 +222,7 @@ def dots(
         x_label: name of the axis.
         floors: vertical lines below which a value means nothing.
         strokes: a short stroke in each row, such as a floor of its own; None for none.
+        linear: a linear axis from zero, for scores.
 
     Returns:
         An `<svg>` element. The same arguments give the same text.
@@ -233,16 +235,15 @@ def dots(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    low, high = _decades(
-        [v for _, values, _ in rows for v in values] + [f.value for f in floors] + [s for s in strokes if s]
-    )
+    shown = [v for _, values, _ in rows for v in values] + [f.value for f in floors] + [s for s in strokes if s]
+    low, high = (min(0.0, *shown, 0.0), 1.03 * max(*shown, 0.0, 1e-30)) if linear else _decades(shown)
     with drawing():
         height = 0.85 + 0.27 * max(len(rows), 1)
         names = [shorten(name, 24) for name, _, _ in rows]
         left = min(0.42, 0.03 + 0.0195 * max(map(len, names), default=0))
         figure = Figure(figsize=(4.9, height))
         axes = figure.add_axes((left, 0.52 / height, 0.97 - left, 1 - 0.82 / height))
-        axes.set_xscale("log")
+        axes.set_xscale("linear" if linear else "log")
         axes.set_xlim(low, high)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.hlines(range(len(rows)), low, high, colors=GRID, linewidth=0.8, zorder=0)
@@ -269,8 +270,9 @@ def dots(
         axes.tick_params(axis="x", length=3, which="major")
         axes.tick_params(axis="x", length=0, which="minor")
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        if not linear:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(shorten(x_label, 60))
         _floor_lines(axes, floors)
         described = " ".join(_describe_row(name, values) for name, values, _ in rows) or "No values."

@@ -284,6 +284,6 @@ STUDY = Study(
         "trials": 1,
     },
     full={"bases": BASES, "samples": 10, "copies": 11117, "trials": 5},
-    plot={"x": "method", "y": "undistinguished", "series": "base", "logy": False},
+    plot={"x": "method", "y": "undistinguished", "series": "base", "logy": True},
     weight=lambda config: {"learned": 20.0, "average": 3.0}.get(config["method"], 1.0),
 )

@@ -273,6 +273,7 @@ def difference(rows: list[Row], better: str, worse: str) -> tuple[float, float]:
 
 STUDY = Study(
     name="pattern",
+    plot={"x": "strategy", "y": "accuracy"},
     takes="5 minutes on two cores; full: days, on a GPU",
     title="Finding a planted pattern with a transformer that must not know the node order",
     statement=(
