@@ -126,11 +126,12 @@ def _picture(plot: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Figure |
 def _dots(x: str, y: str, by: str | None, rows: list[Mapping[str, Any]], *, linear: bool) -> Figure | None:
     """One row a name where what is compared are names, one dot a trial."""
     found: dict[str, list[float]] = {}
-    several = by is not None and len({text(row.get(by)) for row in rows}) > 1
-    for row in rows:
+    kinds = [""] * len(rows) if by is None else [text(row.get(by)) for row in rows]
+    several = len(set(kinds)) > 1
+    for row, kind in zip(rows, kinds, strict=True):
         value = number(row.get(y))
         if value is not None:
-            name = text(row.get(x)) + (f", {text(row.get(by))}" if several else "")
+            name = text(row.get(x)) + (f", {kind}" if several else "")
             found.setdefault(name, []).append(value)
     if not found:
         return None
