@@ -73,9 +73,9 @@ def test_degenerate_values(read: Any) -> None:
 
 
 def test_names_on_the_axis_of_a_study_are_drawn_as_rows_of_dots():
-    from equilearn.report._study import _picture
+    from equilearn.report._figures import figures
 
     rows = [{"way": "plain", "score": 0.5}, {"way": "learned", "score": 0.99}, {"way": "learned", "score": 1.0}]
-    figure = _picture({"x": "way", "y": "score"}, rows)
-    assert figure is not None and "learned: 0.990 to 1.00." in figure.panels[0][1]
-    assert _picture({"x": "way", "y": "score"}, [{"way": "plain", "score": None}]) is None
+    (figure,) = figures({"x": "way", "y": "score"}, rows)
+    assert "learned: 0.990 to 1.00." in figure.panels[0][1]
+    assert figures({"x": "way", "y": "score"}, [{"way": "plain", "score": None}]) == []

@@ -26,6 +26,7 @@ class Figure:
     panels: tuple[tuple[str, str], ...]
     """Title (may be empty) and SVG of each panel."""
     legend: tuple[tuple[str, str], ...] = ()
+    title: str = ""
 
 
 NORM = (

@@ -109,7 +109,10 @@ def _assets() -> dict[str, Any]:
     folder = Path(__file__).parent / "templates"
     style, theme, script = ((folder / name).read_text("utf-8") for name in ("style.css", "theme.js", "script.js"))
     hashes = " ".join(f"'sha256-{_digest(code)}'" for code in (theme, script))
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
     return {"style": Markup(style), "theme": Markup(theme), "script": Markup(script), "policy": Markup(policy)}
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from equilearn.report._estimate import Estimate
-from equilearn.report._format import MISSING, number, shorten, significant, text
+from equilearn.report._format import MISSING, number, plural, shorten, significant, text
+
+FEW = 4
+"""A list of so many values is shown as it is."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,25 @@ def anything(value: object) -> Cell:
     if isinstance(value, int):
         return figure(value, str(value))
     if isinstance(value, Mapping | list | tuple):
-        return words(shorten(json.dumps(value, default=str, ensure_ascii=False), 60))
+        return words(_gist(value))
     return words(value) if isinstance(value, str) else figure(value)
+
+
+def _gist(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """A few plain values as they are; of curves, matrices and films, what they are.
+
+    >>> _gist([1, 2]), _gist([0.1] * 30 + [0.98]), _gist([{"iteration": 0}] * 12)
+    ('[1, 2]', '31 values, last 0.98', '12 entries')
+    """
+    if isinstance(value, Mapping):
+        if {"rows", "columns", "data"} <= value.keys():  # as pack_matrix makes them, intact or not
+            return shorten(f"{text(value.get('rows'))} by {text(value.get('columns'))} matrix", 60)
+        if any(isinstance(v, Mapping | list | tuple) and len(v) > FEW for v in value.values()):
+            return plural(len(value), "entry", "entries")
+    elif len(value) > FEW or any(isinstance(item, Mapping) and len(item) > 1 for item in value):
+        last = number(value[-1])
+        return f"{len(value):,} entries" if last is None else f"{len(value):,} values, last {last:.3g}"
+    return shorten(json.dumps(value, default=str, ensure_ascii=False), 60)
 
 
 def generic(id: str, caption: str, rows: Iterable[Mapping[str, Any]], limit: int = 300, note: str = "") -> Table:

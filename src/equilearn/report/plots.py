@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equilearn.report._format import shorten, significant
 from equilearn.report._svg import GRID, MUTED, drawing, inline, series_colour
@@ -73,6 +73,7 @@ def lines(
     y_range: tuple[float, float] | None = None,
     reference: Reference | None = None,
     better: str = "",
+    curves: bool = False,
 ) -> str:
     """Lines with interval bars, for example score against training size.
 
@@ -85,6 +86,7 @@ def lines(
         y_range: limits of y, so that panels can be compared; default from the data.
         reference: a horizontal line.
         better: what to say of the direction, for example `"higher is better"`.
+        curves: many points a line: intervals are drawn as bands, few points marked, ends described.
 
     Returns:
         An `<svg>` element. The same arguments give the same text.
@@ -108,12 +110,15 @@ def lines(
         if log_y:
             axes.set_yscale("log", nonpositive="clip")
         for position, one in enumerate(shown):
-            _line(axes, one, _dodge(position, len(shown)), log_x)
+            if curves:
+                _curve(axes, one, position)
+            else:
+                _line(axes, one, _dodge(position, len(shown)), log_x)
         _frame(axes, x_label, y_label + (f" ({better})" if better else ""), y_range)
         _ticks(axes, sorted({x for s in shown for x in s.x}), log_x, log_y)
         if reference is not None:
             _reference_line(axes, reference)
-        described = " ".join(_describe(s) for s in shown) or "No values."
+        described = " ".join(_describe_curve(s) if curves else _describe(s) for s in shown) or "No values."
         return inline(figure, uid=uid, title=title, description=described)
 
 
@@ -131,17 +136,25 @@ def _line(axes: Axes, series: Series, shift: float, log_x: bool) -> None:
     ]
     if bars:
         axes.vlines([b[0] for b in bars], [b[1] for b in bars], [b[2] for b in bars], colors=colour, linewidth=1.2)
-    dash = tuple(float(part) for part in _DASHES[index].split())
+    axes.plot(x, list(series.y), color=colour, linewidth=1.6, markersize=5.5, **_mark(index))
+
+
+def _curve(axes: Axes, series: Series, position: int) -> None:
+    """One of many points: a band, and a marker now and then, at other places than those of other lines."""
+    colour, index = series_colour(series.style), series.style % 8
+    if len(series.low) == len(series.high) == len(series.x):
+        low, high = ([math.nan if v is None else v for v in ends] for ends in (series.low, series.high))
+        axes.fill_between(list(series.x), low, high, color=colour, alpha=0.18, linewidth=0)
+    every = max(1, len(series.x) // 6)
+    start = (2 * position + 1) * every // 5 % every
     axes.plot(
-        x,
-        list(series.y),
-        color=colour,
-        linestyle=(0, dash) if dash else "-",
-        linewidth=1.6,
-        marker=_MARKERS[index],
-        markersize=5.5,
-        markeredgewidth=0,
+        series.x, list(series.y), color=colour, linewidth=1.6, markersize=5, markevery=(start, every), **_mark(index)
     )
+
+
+def _mark(index: int) -> dict[str, Any]:
+    dash = tuple(float(part) for part in _DASHES[index].split())
+    return {"linestyle": (0, dash) if dash else "-", "marker": _MARKERS[index], "markeredgewidth": 0}
 
 
 def _frame(axes: Axes, x_label: str, y_label: str, y_range: tuple[float, float] | None) -> None:
@@ -200,6 +213,12 @@ def _reference_line(axes: Axes, reference: Reference) -> None:
 def _describe(series: Series) -> str:
     points = ", ".join(f"{significant(y)} at {_tick(x)}" for x, y in zip(series.x, series.y, strict=True))
     return f"{series.name}: {points}."
+
+
+def _describe_curve(series: Series) -> str:
+    first, last = (f"{significant(series.y[i])} at {_tick(series.x[i])}" for i in (0, -1))
+    ends = " to ".join(significant(v) for v in (min(series.y), max(series.y)))
+    return f"{series.name}: {first}" + (f", {last}, within {ends}." if len(series.x) > 1 else ".")
 
 
 def dots(

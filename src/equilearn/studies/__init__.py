@@ -8,6 +8,7 @@ from equilearn.studies._executor import Executor, InlineExecutor, LocalExecutor,
 from equilearn.studies._registry import get, list_studies, names, register
 from equilearn.studies._run import environment, run_study, summarize
 from equilearn.studies._runner import run_trials
+from equilearn.studies._snapshots import pack_matrix, unpack_matrix
 from equilearn.studies._store import Store, config_key
 from equilearn.studies._study import Claim, Study
 
@@ -25,8 +26,10 @@ __all__ = [
     "get",
     "list_studies",
     "names",
+    "pack_matrix",
     "register",
     "run_study",
     "run_trials",
     "summarize",
+    "unpack_matrix",
 ]

@@ -160,7 +160,7 @@ def summarize(store: Store, study: Study | None = None) -> dict[str, Any]:
         "failed": failed,
         "missing": missing,
         "planned": len(planned),
-        "plot": dict(chosen.plot),
+        "plot": [dict(figure) for figure in chosen.figures],
         "total_seconds": sum(record["seconds"] for record in records),
     }
 

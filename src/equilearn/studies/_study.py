@@ -11,6 +11,15 @@ from equilearn._check import InputTypeError, one_of
 from equilearn.studies._runner import Trial, Weight
 
 PRESETS = ("quick", "full")
+_EVERY = ("kind", "title", "caption", "where")
+_LINES = (*_EVERY, "x", "y", "series", "logx", "logy")
+FIGURES = {
+    "points": _LINES,
+    "curves": _LINES,
+    "matrices": (*_EVERY, "matrix", "label", "scale"),
+    "animation": (*_EVERY, "frames", "label", "scale"),
+}
+"""The kinds of figures and the keys that each takes."""
 
 Row = dict[str, Any]
 
@@ -67,10 +76,44 @@ class Study:
         claims: `claims(rows)` decides the claims, from rows alone.
         defaults: the settings and their values in the quick preset.
         full: the settings that differ in the full preset.
-        plot: what the report draws: `x`, `y` and perhaps `series`, `logx`, `logy`.
+        plot: what the report draws: one figure, or a list of them; see below.
         weight: relative cost of a configuration; default all alike.
         inline: whether trials are too quick to be worth worker processes.
         takes: how long it takes, in words: `"2 minutes on two cores; full: an hour"`.
+
+    Raises:
+        InputError: a figure of an unknown kind or with an unknown key.
+
+    A figure is a dict of names of columns. Its `kind` is one of
+
+    - `"points"`, the default: `y` against `x`, a number a row, means with their 95 % intervals; where
+      `x` holds names, a row of dots each.
+    - `"curves"`: `x` and `y` are columns of lists, a whole curve a row; means with a band from the
+      lowest row to the highest.
+    - `"matrices"`: the column `matrix` (default `"matrix"`) holds what `pack_matrix` gives.
+    - `"animation"`: the column `frames` (default `"frames"`) holds a list of
+      `{"iteration": 5, "matrix": pack_matrix(M)}`; at most 12 of them are drawn.
+
+    Points and curves take `series` (a line each; a column or a list of columns), `logx` and `logy`;
+    their `y` may be a list, a panel for each entry, which is a column or a list of columns drawn
+    together. Matrices and animations take `label` (a column or a list of columns) and `scale`, up to
+    where colours run: `"each"` picture's largest entry, `"shared"` by the figure; an animation's
+    default is the largest of its row. Any figure takes `title`, `caption` (sentences set before what
+    the report says by itself) and `where`, a dict of columns and the value, or list of values, that
+    its rows have there. Rows that lack what a figure draws are left out of it.
+
+    Example:
+        >>> study = Study(
+        ...     name="squares",
+        ...     title="Squares",
+        ...     statement="Squares are not negative.",
+        ...     configs=lambda preset, seed: [{"n": n} for n in range(3)],
+        ...     trial=lambda config: {"steps": [0, 1], "power": [1, config["n"]]},
+        ...     claims=lambda rows: [],
+        ...     plot=[{"kind": "curves", "x": "steps", "y": "power", "series": "n"}],
+        ... )
+        >>> study.figures[0]["kind"]
+        'curves'
     """
 
     name: str
@@ -81,10 +124,23 @@ class Study:
     claims: Callable[[list[Row]], Sequence[Claim]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     full: Mapping[str, Any] = field(default_factory=dict)
-    plot: Mapping[str, Any] = field(default_factory=dict)
+    plot: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     weight: Weight | None = None
     inline: bool = False
     takes: str = ""
+
+    def __post_init__(self) -> None:
+        for figure in self.figures:
+            kind = one_of(figure.get("kind", "points"), FIGURES, f"kind of figure in the study {self.name}")
+            for key in figure:
+                one_of(key, FIGURES[kind], f"key of the {kind} drawn by the study {self.name}")
+
+    @property
+    def figures(self) -> list[Mapping[str, Any]]:
+        """What `plot` declares, as a list."""
+        if isinstance(self.plot, Mapping):
+            return [self.plot] if self.plot else []
+        return list(self.plot)
 
     def settings(self, preset: str = "quick", given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The preset's settings with the given ones in place.

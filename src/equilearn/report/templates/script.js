@@ -93,4 +93,49 @@
       flash(button);
     });
   }
+
+  // Films of matrices: one slider steps all panels through the iterations. A film runs once when it
+  // comes into view, unless the reader wants less motion; then, and without scripts, nothing moves.
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  for (const player of document.querySelectorAll(".player")) {
+    const ticks = JSON.parse(player.dataset.ticks);
+    const controls = player.querySelector(".controls");
+    const button = controls.querySelector("button");
+    const slider = controls.querySelector("input");
+    const at = controls.querySelector(".at");
+    const films = Array.from(player.querySelectorAll(".frames"), (film) => Array.from(film.children));
+    let timer = null;
+    const draw = (place) => {
+      for (const frames of films) {
+        const passed = frames.filter((frame) => Number(frame.dataset.at) <= ticks[place]);
+        const shown = passed.length ? passed[passed.length - 1] : frames[0];
+        for (const frame of frames) frame.hidden = frame !== shown;
+      }
+      slider.value = String(place);
+      at.textContent = "iteration " + ticks[place].toLocaleString("en");
+      slider.setAttribute("aria-valuetext", at.textContent);
+    };
+    const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
+    const step = () => {
+      const place = Number(slider.value) + 1;
+      if (place < ticks.length) draw(place);
+      if (place >= ticks.length - 1) stop();
+    };
+    const play = () => {
+      if (Number(slider.value) >= ticks.length - 1) draw(0);
+      button.textContent = "Pause";
+      timer = setInterval(step, 600);
+    };
+    const watcher = still.matches ? null : new IntersectionObserver((seen) => {
+      if (!seen.some((entry) => entry.isIntersecting)) return;
+      watcher.disconnect();
+      play();
+    }, { threshold: 0.6 });
+    const taken = () => { if (watcher) watcher.disconnect(); };
+    button.addEventListener("click", () => { taken(); if (timer === null) play(); else stop(); });
+    slider.addEventListener("input", () => { taken(); stop(); draw(Number(slider.value)); });
+    controls.hidden = false;
+    draw(still.matches ? ticks.length - 1 : 0);
+    if (watcher) watcher.observe(player.querySelector(".frames"));
+  }
 })();
