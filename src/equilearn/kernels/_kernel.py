@@ -1,0 +1,331 @@
+"""Kernels of a learned metric: quadratic, Gaussian, Laplace, generalised; Gram matrices in place."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from equilearn._check import InputError, one_of, require
+from equilearn.kernels._metric import psd_power, times_metric
+
+Metric: TypeAlias = Tensor
+"""A positive semidefinite matrix `(D, D)`, or its diagonal `(D,)`."""
+
+BLOCK = 1 << 20
+"""Entries of a Gram matrix that are worked on at a time: they stay in the cache."""
+
+
+class Kernel(ABC):
+    """A kernel `k_M(x, z)` that depends on a metric M."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    def bandwidth(self) -> float | None:
+        """The length L; None for a kernel that has none."""
+        return None
+
+    def with_bandwidth(self, bandwidth: float) -> Kernel:
+        """The same kernel of another length."""
+        raise InputError(f"The {self.name} kernel has no bandwidth.")
+
+    @abstractmethod
+    def gram(
+        self,
+        x: Float[Tensor, "N D"],
+        z: Float[Tensor, "K D"] | None,
+        metric: Metric,
+        out: Float[Tensor, "N K"] | None = None,
+    ) -> Float[Tensor, "N K"]:
+        """`k_M(x_i, z_j)`; with `z=None` among the rows of `x`, where the diagonal is exact.
+
+        O(N K D), in blocks that stay in the cache; no memory beyond the result and O((N + K) D).
+        """
+
+    def blocks(
+        self, x: Float[Tensor, "N D"], z: Float[Tensor, "K D"], metric: Metric, rows: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The Gram matrix, `rows` rows at a time. The memory of a block is used again for the next."""
+        out = x.new_empty(min(rows, len(x)), len(z))
+        for start in range(0, len(x), rows):
+            part = slice(start, min(start + rows, len(x)))
+            yield part, self.gram(x[part], z, metric, out[: part.stop - part.start])
+
+
+class RadialKernel(Kernel):
+    """A function of the squared distance `D = (x - z)^T M (x - z)`."""
+
+    @abstractmethod
+    def profile_(self, distance: Tensor) -> Tensor:
+        """`k` from squared distances, in place."""
+
+    @abstractmethod
+    def slope_(self, distance: Tensor) -> Tensor:
+        """`dk/dD` from squared distances, in place; 0 at distance 0, where it may not exist."""
+
+    def gram(
+        self,
+        x: Float[Tensor, "N D"],
+        z: Float[Tensor, "K D"] | None,
+        metric: Metric,
+        out: Float[Tensor, "N K"] | None = None,
+    ) -> Float[Tensor, "N K"]:
+        out = x.new_empty(len(x), len(x if z is None else z)) if out is None else out
+        for _, block in squared_distances(x, z, metric, out):
+            self.profile_(block)
+        return out
+
+    def slope(
+        self, x: Float[Tensor, "N D"], z: Float[Tensor, "K D"], metric: Metric, same: int | None = None
+    ) -> Float[Tensor, "N K"]:
+        """`dk/dD` for all pairs; row `i` of `x` is row `same + i` of `z` where `same` is given."""
+        out = x.new_empty(len(x), len(z))
+        noise = 32 * torch.finfo(x.dtype).eps * _largest_norm(x, z, metric)
+        for part, block in squared_distances(x, z, metric, out):
+            if same is not None:
+                _diagonal(block, same + part.start).zero_()
+            # Below this a distance is rounding, and its root, which some slopes divide by, is noise.
+            block.masked_fill_(block <= noise, 0.0)
+            self.slope_(block)
+        return out
+
+
+@dataclass(frozen=True)
+class Gaussian(RadialKernel):
+    """`exp(-D / (2 L^2))`. The convention of the published code; its paper writes `exp(-D / L)`, so that
+    L = 2.5 here is 12.5 there.
+
+    Example:
+        >>> Gaussian(2.0).gram(torch.eye(2), None, torch.eye(2))
+        tensor([[1.0000, 0.7788],
+                [0.7788, 1.0000]])
+    """
+
+    length: float = 2.5
+
+    def __post_init__(self) -> None:
+        _check_length(self.length)
+
+    @property
+    def name(self) -> str:
+        return "gaussian"
+
+    @property
+    def bandwidth(self) -> float:
+        return self.length
+
+    def with_bandwidth(self, bandwidth: float) -> Gaussian:
+        return replace(self, length=bandwidth)
+
+    def profile_(self, distance: Tensor) -> Tensor:
+        return distance.mul_(-0.5 / self.length**2).exp_()
+
+    def slope_(self, distance: Tensor) -> Tensor:
+        return self.profile_(distance).mul_(-0.5 / self.length**2)
+
+
+@dataclass(frozen=True)
+class Laplace(RadialKernel):
+    """`exp(-sqrt(D) / L)`."""
+
+    length: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_length(self.length)
+
+    @property
+    def name(self) -> str:
+        return "laplace"
+
+    @property
+    def bandwidth(self) -> float:
+        return self.length
+
+    def with_bandwidth(self, bandwidth: float) -> Laplace:
+        return replace(self, length=bandwidth)
+
+    def profile_(self, distance: Tensor) -> Tensor:
+        return distance.sqrt_().mul_(-1 / self.length).exp_()
+
+    def slope_(self, distance: Tensor) -> Tensor:
+        root = distance.sqrt()
+        self.profile_(distance).mul_(-0.5 / self.length)
+        return distance.div_(root.masked_fill_(root == 0, math.inf))
+
+
+@dataclass(frozen=True)
+class Generalized(RadialKernel):
+    """`exp(-|A (x - z)|_p^q / L^q)` with `A = M^(1/2)`, `0 < q <= p <= 2`.
+
+    p = 2 is a function of the distance (q = 2 Gaussian, q = 1 Laplace); p < 2 prefers differences in
+    few coordinates and costs O(N K D) powers instead of one matrix product. Source: D. Beaglehole et
+    al., xRFM (2025), who tune p and q by validation.
+    """
+
+    p: float = 2.0
+    q: float = 1.0
+    length: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_length(self.length)
+        require(
+            0 < self.q <= self.p <= 2,
+            f"The generalised kernel is positive definite for 0 < q <= p <= 2, got p={self.p:g}, q={self.q:g}.",
+        )
+
+    @property
+    def name(self) -> str:
+        return f"generalized({self.p:g},{self.q:g})"
+
+    @property
+    def bandwidth(self) -> float:
+        return self.length
+
+    @property
+    def is_radial(self) -> bool:
+        """Whether the kernel depends on the Euclidean distance alone."""
+        return self.p == 2
+
+    def with_bandwidth(self, bandwidth: float) -> Generalized:
+        return replace(self, length=bandwidth)
+
+    def gram(
+        self,
+        x: Float[Tensor, "N D"],
+        z: Float[Tensor, "K D"] | None,
+        metric: Metric,
+        out: Float[Tensor, "N K"] | None = None,
+    ) -> Float[Tensor, "N K"]:
+        if self.is_radial:
+            return super().gram(x, z, metric, out)
+        root = psd_power(metric, 0.5)
+        left = times_metric(x, root)
+        found = torch.cdist(left, left if z is None else times_metric(z, root), p=self.p)
+        found.div_(self.length).pow_(self.q).neg_().exp_()
+        return found if out is None else out.copy_(found)
+
+    def profile_(self, distance: Tensor) -> Tensor:
+        return distance.div_(self.length**2).pow_(self.q / 2).neg_().exp_()
+
+    def slope_(self, distance: Tensor) -> Tensor:
+        # d/dD exp(-(D / L^2)^(q/2)) = -k (q/2) (D / L^2)^(q/2) / D
+        safe = distance.masked_fill(distance == 0, math.inf)
+        power = distance.div(self.length**2).pow_(self.q / 2)
+        return torch.exp(-power, out=distance).mul_(power).mul_(-self.q / 2).div_(safe)
+
+
+@dataclass(frozen=True)
+class Quadratic(Kernel):
+    """`<x, z>_M^2`. Of finite rank, at most D (D + 1) / 2: its Gram matrix is often singular.
+
+    Example:
+        >>> Quadratic().gram(torch.tensor([[1.0, 2.0]]), None, torch.ones(2))
+        tensor([[25.]])
+    """
+
+    @property
+    def name(self) -> str:
+        return "quadratic"
+
+    def gram(
+        self,
+        x: Float[Tensor, "N D"],
+        z: Float[Tensor, "K D"] | None,
+        metric: Metric,
+        out: Float[Tensor, "N K"] | None = None,
+    ) -> Float[Tensor, "N K"]:
+        out = x.new_empty(len(x), len(x if z is None else z)) if out is None else out
+        left, right = times_metric(x, metric), (x if z is None else z).mT
+        for part in row_blocks(len(x), right.shape[1]):
+            torch.mm(left[part], right, out=out[part]).square_()
+        return out
+
+
+KERNELS = ("gaussian", "generalized", "laplace", "quadratic")
+
+
+def kernel_of(name: str | Kernel, bandwidth: float | None = None, p: float = 2.0, q: float = 1.0) -> Kernel:
+    """The kernel of that name: `"gaussian"` (bandwidth 2.5 by default), `"laplace"` (10), `"generalized"` (10) or
+    `"quadratic"`.
+
+    Raises:
+        InputError: no such kernel, or parameters out of range.
+
+    Example:
+        >>> kernel_of("laplace", 3.0)
+        Laplace(length=3.0)
+    """
+    if isinstance(name, Kernel):
+        return name
+    one_of(name, KERNELS, "kernel")
+    if name == "quadratic":
+        return Quadratic()
+    made = {"gaussian": Gaussian(), "laplace": Laplace()}.get(name) or Generalized(p, q)
+    return made if bandwidth is None else made.with_bandwidth(bandwidth)
+
+
+# --- parts ----------------------------------------------------------------------------------
+
+
+def _check_length(length: float) -> None:
+    require(
+        isinstance(length, int | float) and 0 < length < math.inf,
+        f"The bandwidth of a kernel must be a positive number, got {length!r}.",
+    )
+
+
+def row_blocks(rows: int, columns: int, entries: int = BLOCK) -> Iterator[slice]:
+    """Slices of rows of about `entries` entries."""
+    step = max(1, entries // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def squared_distances(
+    x: Float[Tensor, "N D"], z: Float[Tensor, "K D"] | None, metric: Metric, out: Float[Tensor, "N K"]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Fill `out` with `(x_i - z_j)^T M (x_i - z_j)`, block by block, each yielded while it is in the cache.
+
+    One matrix product gives `q_i + q_j - 2 x_i^T M z_j`: the two squared norms are two more columns.
+    """
+    same = z is None
+    z = x if z is None else z
+    if len(z) == 0 or len(x) == 0:
+        return
+    centre = z.mean(0)  # distances do not change, the numbers that cancel get smaller
+    x, z = x - centre, z - centre
+    moved = times_metric(x, metric)
+    left = torch.cat([-2 * moved, _row_dots(moved, x)[:, None], x.new_ones(len(x), 1)], dim=1)
+    norms = _row_dots(times_metric(z, metric), z)
+    right = torch.cat([z, x.new_ones(len(z), 1), norms[:, None]], dim=1).mT
+    for part in row_blocks(len(x), len(z)):
+        block = torch.mm(left[part], right, out=out[part]).clamp_min_(0)
+        if same:
+            _diagonal(block, part.start).zero_()
+        yield part, block
+
+
+def _row_dots(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(1)
+
+
+def _largest_norm(x: Tensor, z: Tensor, metric: Metric) -> float:
+    """The largest squared norm about the mean of `z`, which sets the rounding of a squared distance."""
+    if len(x) == 0 or len(z) == 0:
+        return 0.0
+    x = torch.cat([x, z]) - z.mean(0)
+    return float(_row_dots(times_metric(x, metric), x).max())
+
+
+def _diagonal(block: Tensor, offset: int) -> Tensor:
+    """Entries `(i, offset + i)` of a block of rows."""
+    return block.diagonal(offset) if offset < block.shape[1] else block[:0, 0]

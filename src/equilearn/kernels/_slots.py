@@ -1,0 +1,70 @@
+"""Rows that are one-hot in a few slots, such as `e_a + e_b` for a pair of symbols: found, and used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the ones of one-hot rows stand.
+
+    Args:
+        index: `(N, S)`, the column of the one in each slot of each row, ascending along a row.
+        width: number of columns D.
+    """
+
+    index: Int[Tensor, "N S"]
+    width: int
+
+    @property
+    def count(self) -> int:
+        """Number of slots."""
+        return self.index.shape[1]
+
+
+def find_slots(x: Float[Tensor, "N D"]) -> Slots | None:
+    """The slots of rows that are one-hot in each of them; None where they are not, or it would not pay.
+
+    It pays where the rows are long: at least four columns a slot. O(N D).
+
+    Example:
+        >>> find_slots(torch.eye(4).repeat_interleave(2, 1))
+        >>> pairs = torch.cat([torch.eye(5), torch.eye(5).flip(0)], 1)
+        >>> find_slots(pairs).index[0]
+        tensor([0, 9])
+    """
+    rows, width = x.shape
+    if rows == 0 or width < 4 or not bool(((x == 0) | (x == 1)).all()):
+        return None
+    counts = (x != 0).sum(1)
+    slots = int(counts[0])
+    if slots == 0 or 4 * slots > width or not bool((counts == slots).all()):
+        return None
+    index = torch.nonzero(x)[:, 1].reshape(rows, slots)
+    apart = bool((index[:, :-1].amax(0) < index[:, 1:].amin(0)).all())
+    return Slots(index, width) if apart else None
+
+
+def bucket_sum(
+    phi: Float[Tensor, "B N"], dual: Float[Tensor, "N C"], symbols: Int[Tensor, " N"], width: int
+) -> Float[Tensor, "B C width"]:
+    """`sum_i phi[j, i] dual[i, c] [symbols[i] = s]` for every symbol `s`: one small product a symbol, batched.
+
+    Rows are grouped by symbol and padded to the largest group. O(B N C) and `width` times less than
+    the product with a dense one-hot matrix.
+    """
+    order = torch.argsort(symbols, stable=True)
+    counts = torch.bincount(symbols, minlength=width)
+    largest = int(counts.max())
+    starts = counts.cumsum(0) - counts
+    place = torch.arange(largest, device=symbols.device)
+    inside = place < counts[:, None]
+    rows = order[torch.where(inside, starts[:, None] + place, 0)]  # (width, largest), padding repeats a row
+    grouped = dual[rows] * inside[..., None]
+    columns = phi[:, rows.flatten()].unflatten(1, (width, largest))
+    return torch.bmm(columns.transpose(0, 1), grouped).permute(1, 2, 0)
