@@ -17,9 +17,10 @@ from equilearn.reps._algebra import (
     tensor_product,
 )
 from equilearn.reps._base import Rep
-from equilearn.reps._basic import defining, from_function, permutation, regular, trivial
+from equilearn.reps._basic import defining, from_function, regular, trivial
 from equilearn.reps._decompose import Decomposition, decompose, irrep_type
 from equilearn.reps._finite import CharacterTable, character_table
+from equilearn.reps._fourier import GroupFourier, IrrepStack
 from equilearn.reps._intertwiners import (
     IntertwinerBlock,
     equivariant_part,
@@ -28,6 +29,7 @@ from equilearn.reps._intertwiners import (
     invariants,
 )
 from equilearn.reps._irreps import irrep, irreps
+from equilearn.reps._permutation import permutation
 from equilearn.reps._powers import SymmetricPower, symmetric_power
 from equilearn.reps._pullback import factor, restrict
 
@@ -36,7 +38,9 @@ __all__ = [
     "Decomposition",
     "DirectSum",
     "Dual",
+    "GroupFourier",
     "IntertwinerBlock",
+    "IrrepStack",
     "Rep",
     "SymmetricPower",
     "TensorProduct",
