@@ -7,7 +7,19 @@ from importlib import import_module
 from equilearn._check import InputTypeError, one_of, require
 from equilearn.studies._study import Study
 
-_NAMES = ("averaging", "cycles", "exp", "graph8c", "nbody", "pattern")
+_NAMES = (
+    "averaging",
+    "cycles",
+    "exp",
+    "graph8c",
+    "grokking",
+    "imposed_features",
+    "nbody",
+    "nonabelian",
+    "pattern",
+    "random_circulant",
+    "symmetry_trap",
+)
 _BUILT_IN = {name: f"equilearn.studies.{name}" for name in _NAMES}
 
 _REGISTERED: dict[str, Study] = {}
