@@ -72,7 +72,9 @@ class Rep(ABC):
         g = self.group.to(g, device=v.device)
         if self.is_permutation:
             # (rho(g) v)[p[i]] = v[i]: read through the inverse permutation.
-            source = torch.argsort(self.permutation(g), dim=-1)
+            p = self.permutation(g)
+            places = torch.arange(self.dim, device=p.device).expand_as(p)
+            source = torch.zeros_like(p).scatter(-1, p, places)
             batch = torch.broadcast_shapes(source.shape[:-1], v.shape[:-1])
             return torch.gather(v.expand(*batch, self.dim), -1, source.expand(*batch, self.dim))
         matrix = self.matrix(g).to(v.dtype)

@@ -1,4 +1,4 @@
-"""The representations to begin with: trivial, defining, permutation, regular, your own."""
+"""The representations to begin with: trivial, defining, regular, your own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from equilearn._check import InputError, positive_int, require
-from equilearn.groups import Alternating, Cyclic, Dihedral, Element, Group, MatrixGroup, Product, Symmetric
+from equilearn.groups import Cyclic, Dihedral, Element, Group, MatrixGroup, Product
 from equilearn.reps._base import Rep
 from equilearn.reps._derivative import lie_matrices_of
 from equilearn.reps._element import element_device, element_dtype
+from equilearn.reps._permutation import count_fixed, digest, permutation, permutation_matrix
 
 
 class Trivial(Rep):
@@ -115,7 +116,7 @@ class Table(Rep):
         self._name = name
         gram = self.matrices.mT @ self.matrices
         self._orthogonal = bool((gram - torch.eye(self.dim, dtype=torch.float64)).abs().max() < 1e-10)
-        self._digest = _digest(self.matrices)
+        self._digest = digest(self.matrices)
 
     @property
     def name(self) -> str:
@@ -131,36 +132,6 @@ class Table(Rep):
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         return self.matrices.to(element_device(g))[self.group.index_of(g)]
-
-
-class Permutation(Rep):
-    """A permutation group acting on its points: `rho(g) e_i = e_{g(i)}`."""
-
-    def __init__(self, group: Group, images: Int[Tensor, "order dim"] | None, dim: int):
-        self.group = group
-        self.dim = dim
-        self._images = images  # None where elements are their own images
-
-    @property
-    def name(self) -> str:
-        return "P"
-
-    @property
-    def _key(self) -> tuple[Any, ...]:
-        return (self.dim,)
-
-    @property
-    def is_permutation(self) -> bool:
-        return True
-
-    def permutation(self, g: Element) -> Int[Tensor, "*batch dim"]:
-        return g if self._images is None else self._images.to(element_device(g))[self.group.index_of(g)]
-
-    def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
-        return _permutation_matrix(self.permutation(g))
-
-    def character(self, g: Element) -> Float[Tensor, "*batch"]:
-        return _count_fixed(self.permutation(g))
 
 
 class Regular(Rep):
@@ -188,10 +159,10 @@ class Regular(Rep):
         return group.index_of(group.compose(group.reshape(g, (*group.batch_shape(g), 1)), everything))
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
-        return _permutation_matrix(self.permutation(g))
+        return permutation_matrix(self.permutation(g))
 
     def character(self, g: Element) -> Float[Tensor, "*batch"]:
-        return _count_fixed(self.permutation(g))
+        return count_fixed(self.permutation(g))
 
 
 class FunctionRep(Rep):
@@ -277,30 +248,6 @@ def defining(group: Group) -> Rep:
     return permutation(group)
 
 
-def permutation(group: Group) -> Rep:
-    """The natural permutation representation of S_n, A_n or a group made from permutations.
-
-    Raises:
-        InputError: where the group does not permute anything by nature; use `regular(group)`.
-
-    Example:
-        >>> import equilearn.reps as reps
-        >>> from equilearn.groups import Symmetric
-        >>> P = reps.permutation(Symmetric(3))
-        >>> P.apply(torch.tensor([1, 2, 0]), torch.tensor([10.0, 20.0, 30.0]))
-        tensor([30., 10., 20.])
-    """
-    if isinstance(group, Symmetric | Alternating):
-        return Permutation(group, None, group.n)
-    faithful = getattr(group, "faithful", None)
-    if isinstance(faithful, Tensor) and not faithful.is_floating_point():
-        return Permutation(group, faithful, faithful.shape[-1])
-    raise InputError(
-        f"{group} is not given by permutations, so it has no natural permutation representation. "
-        "Use reps.regular(group) for a finite group."
-    )
-
-
 def regular(group: Group) -> Rep:
     """The regular representation of a finite group: `rho(g) e_h = e_{gh}`, of dimension `order`.
 
@@ -382,18 +329,3 @@ def _refuse_non_homomorphism(rep: Rep, tolerance: float = 1e-6) -> None:
         f"{rep.name!r} is not a representation of {group}: rho(gh) and rho(g) rho(h) differ by {breach:.2g} "
         "(relative) on random elements. Is the order of the product the right one?",
     )
-
-
-def _permutation_matrix(p: Int[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim dim"]:
-    out = torch.zeros(*p.shape, p.shape[-1], dtype=torch.float64, device=p.device)
-    return out.scatter_(-2, p.unsqueeze(-2), 1.0)  # column i has its one in row p[i]
-
-
-def _count_fixed(p: Int[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
-    return (p == torch.arange(p.shape[-1], device=p.device)).sum(-1).to(torch.float64)
-
-
-def _digest(x: Tensor) -> str:
-    import hashlib
-
-    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
