@@ -8,6 +8,8 @@ from torch import Tensor
 
 from equilearn._check import positive_int, require
 from equilearn.actions import trivial
+from equilearn.data._cayley import modular_table
+from equilearn.data._cayley_splits import fixed_point_split, move_random
 from equilearn.data._seed import checked_seed
 from equilearn.data._split import stratified_choice
 from equilearn.data._task import Task
@@ -93,6 +95,29 @@ def minkowski(train: int = 300, test: int = 1000, *, vectors: int = 4, rapidity:
         symmetry=Symmetry(group, input=vectors * defining(group), output=trivial()),
         about=f"Minkowski products of {vectors} random four-vectors",
     )
+
+
+def modular(p: int = 31, operation: str = "+", *, moved: int = 0, seed: int = 0) -> Task:
+    """Arithmetic modulo `p` from a part of its table, held out so that the split is a trap.
+
+    The test points are those that the swap of both numbers leaves in place (`a + a` for addition): what is left
+    for training is unchanged by that swap. See `measure.split_symmetry`.
+
+    Args:
+        p, operation: as for `modular_table`.
+        moved: so many training points, drawn at random, are held out as well; one breaks the symmetry of the split.
+        seed: of those points.
+
+    Raises:
+        InputError: as `modular_table` and `move_random`.
+
+    Example:
+        >>> modular()
+        Task('a + b mod 31': classification, 930 training and 31 test inputs of shape (62,))
+    """
+    table = modular_table(p, operation)
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    return table.task(move_random(table, fixed_point_split(table, table.reflection(0)), moved, generator))
 
 
 def _boosts(count: int, rapidity: float, generator: torch.Generator) -> Float[Tensor, "count 4 4"]:

@@ -12,7 +12,7 @@ from typing import Any
 from equilearn._check import InputError, require
 from equilearn.actions import Data, batch_size
 from equilearn.data._arrays import from_arrays, inputs_from
-from equilearn.data._builtin import digits, minkowski
+from equilearn.data._builtin import digits, minkowski, modular
 from equilearn.data._csv import read_csv
 from equilearn.data._exp import exp_graphs
 from equilearn.data._function import is_function, task_from_function
@@ -36,6 +36,7 @@ BUILT_IN: dict[str, Callable[..., Task]] = {
     "digits": digits,
     "exp": exp_graphs,
     "minkowski": minkowski,
+    "modular": modular,
     "nbody": _published_nbody,
     "pattern": pattern,
 }
@@ -64,7 +65,7 @@ def load(
     Args:
         source: one of
 
-            * `"digits"`, `"minkowski"`, `"nbody"`, `"cycles"`, `"exp"` or `"pattern"`, built in;
+            * `"digits"`, `"minkowski"`, `"modular"`, `"nbody"`, `"cycles"`, `"exp"` or `"pattern"`, built in;
             * an `.npz` file with `x`, `y` and perhaps `x_test`, `y_test` (never unpickled); graphs and point
               sets have `adjacency` or `edges` and `mask` beside `x`, other inputs of several parts are `x0`, `x1`, ...;
             * a `.csv` or `.tsv` file with a header line and a `target`;
@@ -99,6 +100,36 @@ def load(
     require(target is None, f"target={target!r} names a column of a table, but {text!r} is not a table.")
     require(kind in (None, task.kind), f"{text} is a {task.kind}, not a {kind}.")
     return task if symmetry is None else replace(task, symmetry=symmetry)
+
+
+def load_split(source: str | os.PathLike[str], **options: Any) -> Task | None:
+    """`load(source, **options)` where the source has training and test data of its own, both with targets; else None.
+
+    A split that `load` would draw at random is not the one that a given model was trained on.
+
+    Raises:
+        InputError: as `load`, for built-in data and functions; files that cannot be used give None.
+
+    Example:
+        >>> load_split("digits")
+        Task('digits': classification, 1200 training and 597 test inputs of shape (1, 8, 8))
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if not path.exists() and (text in BUILT_IN or is_function(text)):
+        return load(source, **options)
+    try:
+        if path.suffix.lower() == ".npz":
+            held = set(read_npz(existing_file(path), options.get("max_bytes", MAX_BYTES)))
+        else:
+            held = set(read_idx_task(path, options.get("max_bytes", MAX_BYTES))) if _holds_idx(path) else set()
+        return load(source, **options) if {"x", "y", "x_test", "y_test"} <= held else None
+    except InputError:
+        return None
+
+
+def _holds_idx(path: Path) -> bool:
+    return path.exists() and (path.is_dir() or is_idx(path))
 
 
 def load_inputs(source: str | os.PathLike[str], **options: Any) -> Data:
