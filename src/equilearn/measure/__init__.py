@@ -9,6 +9,7 @@ from equilearn.measure._lie import GeneratorError, LieDerivativeError, lie_deriv
 from equilearn.measure._pose import Confusion, PoseInformation
 from equilearn.measure._results import ElementError, EquivarianceError
 from equilearn.measure._separation import Separation, separation
+from equilearn.measure._split import SplitSymmetry, split_symmetry
 
 __all__ = [
     "ClassCoverage",
@@ -21,6 +22,7 @@ __all__ = [
     "LieDerivativeError",
     "PoseInformation",
     "Separation",
+    "SplitSymmetry",
     "data_symmetry",
     "describe",
     "equivariance_error",
@@ -28,4 +30,5 @@ __all__ = [
     "layer_errors",
     "lie_derivative_error",
     "separation",
+    "split_symmetry",
 ]
