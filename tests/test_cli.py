@@ -299,6 +299,15 @@ def test_failed_trials_are_said(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "warning: 2 trials failed; the first: average at 8 samples: out of [memory]" in said
 
 
+def test_a_trap_is_said_before_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--sizes", "31", "--seeds", "1", "--steps", "2", "--strategies", "plain", "--workers", "1"]
+    assert cli.main(["advise", "modular", *options]) == 0
+    told = capsys.readouterr()
+    assert told.err.index("warning: The split is a trap") < told.err.index("training: ")
+    assert "The split is a trap" in " ".join(told.out.split())
+    assert "The split is a trap." in (folder / "equilearn-advise-modular-Dih_31_/report.html").read_text()
+
+
 # --- audit --------------------------------------------------------------------------------
 
 
@@ -317,6 +326,28 @@ def test_audit_tells_plain_from_invariant(folder: Path, models: str, capsys: pyt
     page = (folder / "audit/report.html").read_text()
     assert cli.main(["report", "audit"]) == 0
     assert (folder / "audit/report.html").read_text() == page
+
+
+def test_audit_warns_of_a_trap_where_the_data_have_a_split(
+    folder: Path, models: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    some = rng.random((5, 1, 6, 6))
+    x = np.concatenate([np.rot90(some, k, (2, 3)) for k in range(4)]).astype(np.float32)
+    y = np.tile(np.arange(5) % 2, 4)
+    held = sum(np.rot90(some, k, (2, 3)) for k in range(4)).astype(np.float32)
+    np.savez(folder / "trap.npz", x=x, y=y, x_test=held, y_test=np.arange(5) % 2)
+    np.savez(folder / "one.npz", x=x, y=y)
+    assert cli.main(["audit", f"{models}:mean", "trap.npz", "--group", "C4", "--out", "audit"]) == 0
+    assert "warning: The split is a trap" in " ".join(capsys.readouterr().out.split())
+    assert "The split is a trap" in (folder / "audit/report.html").read_text()
+    assert json.loads((folder / "audit/summary.json").read_text())["split"]["subgroup"] == [0, 1, 2, 3]
+    # Targets that do not fit, no test split, built-in data: nothing is said.
+    for source, expected in (("one.npz", None), ("digits", "none")):
+        model = f"{models}:mean"
+        assert cli.main(["audit", model, source, "--group", "C4", "--json"]) == 0
+        split = json.loads(capsys.readouterr().out)["split"]
+        assert (split and split["verdict"]) == expected
 
 
 def test_audit_does_not_write_over_the_results_of_advise(

@@ -323,3 +323,33 @@ def test_an_equivariant_regression_moves_its_targets():
 def test_every_candidate_says_what_it_does():
     for candidate in candidates():
         assert candidate.describe(Symmetry(Symmetric(3), input=actions.sets()))
+
+
+def test_a_trap_is_said_before_training_and_kept(tmp_path):
+    task = data.modular(7)
+    said, started = [], []
+
+    def notify(sentence):
+        assert not started
+        said.append(sentence)
+
+    options = {"sizes": (42,), "strategies": ("plain", "canonicalize"), "steps": 30, "out": tmp_path / "run"}
+    advice = advise(task, task.symmetry, notify=notify, progress=lambda *a: started.append(a), **options)
+    split = advice.summary["split"]
+    assert (split["verdict"], split["subgroup"]) == ("trap", [0, 7])
+    assert said == [split["sentence"]]
+    assert started
+    assert split["sentence"] in advice.recommendation.reasons
+    page = advice.report(tmp_path / "report.html").read_text()
+    assert "The split is a trap." in page
+    scores = {row["strategy"]: row["score"] for row in advice.rows}
+    assert scores["canonicalize"] > scores["plain"]
+
+
+def test_no_trap_is_not_said_but_kept(bars, turns, tmp_path):
+    said = []
+    advice = advise(bars, turns, notify=said.append)
+    assert not said
+    assert advice.summary["split"]["verdict"] == "none"
+    assert not any("carries the training set" in reason for reason in advice.recommendation.reasons)
+    assert "The split is no trap." in advice.report(tmp_path / "report.html").read_text()

@@ -38,6 +38,7 @@ from equilearn.groups import (
     Symmetric,
     Translation,
 )
+from equilearn.measure import SplitSymmetry, split_symmetry
 from equilearn.studies import LocalExecutor, Store, config_key, cores, environment, run_trials
 from equilearn.symmetry import Symmetry
 
@@ -143,6 +144,7 @@ def advise_task(
     seed: int = 0,
     command: str = "",
     progress: Callable[..., None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Advice:
     """`advise` on a `Task`: a grid of strategies x training sizes x seeds, then the recommendation.
 
@@ -161,6 +163,8 @@ def advise_task(
         seed: the first seed.
         command: what the user typed, for the report.
         progress: called as `progress(done, total, seconds_left)`.
+        notify: called with a sentence, before training starts, where the split is a trap; see
+            `measure.split_symmetry`.
 
     Raises:
         InputError: unknown names, sizes that do not fit, a folder that holds another run.
@@ -173,6 +177,9 @@ def advise_task(
     check_fits(symmetry, task)
     _require_spread(task)
     plan = make_plan(task, preset, sizes, seeds, seed, steps)
+    split = split_symmetry(task.x_train, task.x_test, symmetry, task.y_train)
+    if split.verdict == "trap" and notify is not None:
+        notify(split.sentence)
     chosen, skipped = fitting(task, symmetry, strategies, model)
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
@@ -181,7 +188,7 @@ def advise_task(
         identity = {"data": fingerprint, "symmetry": symmetry_print}
         with Store.open(folder / "store.db", kind="advise", identity=identity) as store:
             save_task(task, folder)
-            about = _about(task, symmetry, chosen, skipped, plan, preset, command)
+            about = _about(task, symmetry, split, chosen, skipped, plan, preset, command)
             store.set_meta("run", {**about, "keys": [config_key(config) for config in configs]})
             trial = partial(run, str(folder), symmetry)
             with LocalExecutor(cores() if workers is None else positive_int(workers, "workers")) as executor:
@@ -228,6 +235,7 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 def _about(
     task: Task,
     symmetry: Symmetry,
+    split: SplitSymmetry,
     chosen: Sequence[Candidate],
     skipped: list[dict[str, str]],
     plan: dict[str, Any],
@@ -260,6 +268,7 @@ def _about(
             "exact": symmetry.input.is_exact(task.x_test),
             "moved": moved_word(symmetry),
         },
+        "split": split.as_dict(),
         "strategies": [{"name": c.name, "describe": c.describe(symmetry)} for c in chosen],
         "skipped": skipped,
         "grid": {

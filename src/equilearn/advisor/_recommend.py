@@ -25,6 +25,8 @@ class Evidence:
     data_symmetry: dict[str, Any] | None
     missing: int = 0
     """Planned trials without a row."""
+    split: dict[str, Any] | None = None
+    """What `measure.split_symmetry` found, as a dictionary."""
 
     @property
     def higher(self) -> bool:
@@ -128,6 +130,8 @@ def _headline(
 
 def _reasons(evidence: Evidence, seen: Comparison, moved: Comparison, strategy: str) -> list[str]:
     reasons = []
+    if evidence.split and evidence.split["verdict"] == "trap":
+        reasons.append(evidence.split["sentence"])
     found = evidence.data_symmetry
     if found:
         reasons.append(found["sentence"])

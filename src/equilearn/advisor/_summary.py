@@ -46,7 +46,8 @@ def summarize(store: Store) -> dict[str, Any]:
     rows = [row for row in done if row["trial"] == "strategy"]
     found = next((row for row in done if row["trial"] == "data_symmetry"), None)
     missing = len(planned) - len(done)
-    evidence = Evidence(rows, run["task"]["metric"], run["symmetry"]["moved"], _clean(found), missing)
+    split = run.get("split")  # runs of earlier versions have none
+    evidence = Evidence(rows, run["task"]["metric"], run["symmetry"]["moved"], _clean(found), missing, split)
     return {
         "kind": "advise",
         **{key: run[key] for key in ("equilearn", "created", "command", "preset", "environment")},
@@ -66,6 +67,7 @@ def summarize(store: Store) -> dict[str, Any]:
         "missing": missing,
         "rows": [{key: row[key] for key in _ROW} for row in rows],
         "data_symmetry": _clean(found),
+        "split": split,
         "prediction": None,
         "recommendation": recommend(evidence) if rows else None,
     }

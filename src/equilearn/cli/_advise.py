@@ -62,6 +62,7 @@ def run(
             out=folder,
             command=command_line(),
             progress=progress,
+            notify=lambda sentence: print_note(f"warning: {sentence}"),
             **options,
         )
     io.write_json(folder / "summary.json", advice.summary)

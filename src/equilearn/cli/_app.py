@@ -26,9 +26,9 @@ def _lines(*examples: str) -> str:
 
 
 DATA = (
-    "`digits` (embedded), `nbody`, `cycles`, `exp`, `pattern` or `minkowski` (generated), a `.npz` file with arrays x "
-    "and y (and x_test, y_test), a `.csv` file with `--target`, IDX image files as MNIST is published, or "
-    "`package.module:function` that returns a Task."
+    "`digits` (embedded), `nbody`, `cycles`, `exp`, `pattern`, `minkowski` or `modular` (generated), a `.npz` file "
+    "with arrays x and y (and x_test, y_test), a `.csv` file with `--target`, IDX image files as MNIST is published, "
+    "or `package.module:function` that returns a Task."
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
 GROUP = "The suspected symmetry: C4, D4 (order 8), S5, SO2, O3, SE3, SL2, Lorentz13, ...; products: SO3xS5."
@@ -92,6 +92,7 @@ def _root(
         "equilearn advise measurements.csv --target energy --group SO3 --action vectors:3",
         "equilearn advise t10k-images-idx3-ubyte.gz --group SO2 --preset full",
         "equilearn advise nbody --sizes 200,1000",
+        "equilearn advise modular --sizes 930",
         "equilearn advise mypackage.tasks:load --group Lorentz13",
     )
 )

@@ -44,7 +44,7 @@ def run(
         f"{out} holds the results of advise or a study, which an audit would overwrite. Choose another --out.",
     )
     with nullcontext() if out is None else output_folder(out):
-        x, symmetry = audited_data(source, group, names, loading)
+        x, symmetry, task = audited_data(source, group, names, loading)
         loaded = load_model(model)
         measured = examine(loaded, model, like_model(pick(x, inputs, seed), loaded), symmetry, samples, seed)
     summary = {
@@ -58,6 +58,7 @@ def run(
         "symmetry": {"group": str(symmetry.group), "input": symmetry.input.name, "output": symmetry.output.name},
         "seed": seed,
         "environment": environment(),
+        "split": split_of(task, symmetry),
         **measured,
         "total_seconds": time.perf_counter() - start,
     }
@@ -73,8 +74,8 @@ def run(
 
 def audited_data(
     source: str, group: str, names: dict[str, str | None], loading: dict[str, Any]
-) -> tuple[Data, Symmetry]:
-    """The test inputs, and the symmetry to look for.
+) -> tuple[Data, Symmetry, Any]:
+    """The test inputs, the symmetry to look for, and the task where the data have a split of their own.
 
     An audit asks about the model, whatever the targets are: they need not be there, and the output
     action is not held against them, but bound here and checked on what the model returns.
@@ -83,13 +84,30 @@ def audited_data(
     from equilearn.advisor import symmetry_from_names
 
     parsed = groups.parse(group)
-    x = data.load_inputs(source, **loading_options(loading, names["action"]))
+    options = loading_options(loading, names["action"])
+    whole = data.load_split(source, **options)
+    x = data.load_inputs(source, **options) if whole is None else whole.x_test
     nothing = torch.zeros(batch_size(x), 1)
     task = data.Task(Path(source).stem, x, nothing, x, nothing, kind="regression")
     symmetry = symmetry_from_names(group, task, action=names["action"])
     if names["output"] is not None:
         symmetry = Symmetry(parsed, input=symmetry.input, output=actions.parse(names["output"], parsed))
-    return x, symmetry
+    return x, symmetry, whole
+
+
+def split_of(task: Any, symmetry: Symmetry) -> dict[str, Any] | None:
+    """Whether the model was trained on a symmetric set, where the data tell; None where they do not.
+
+    The output action is that of the model's outputs, which need not fit the targets: then there is nothing to say.
+    """
+    from equilearn.measure import split_symmetry
+
+    if task is None:
+        return None
+    try:
+        return split_symmetry(task.x_train, task.x_test, symmetry, task.y_train).as_dict()
+    except InputError:
+        return None
 
 
 def pick(x: Data, count: int, seed: int) -> Data:
@@ -187,5 +205,8 @@ def show(summary: dict[str, Any], folder: Path | None, most: int = 20) -> None:
     out = console()
     out.print(f"\n{summary['sentence']}", markup=False)
     out.print(f"verdict: {summary['verdict']}", markup=False)
+    split = summary.get("split")
+    if split and split["verdict"] == "trap":
+        out.print(f"\nwarning: {split['sentence']}", style="yellow", markup=False)
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}", markup=False)

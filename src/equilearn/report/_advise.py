@@ -34,6 +34,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "cost": evidence.cost_table(rows),
         "strategies": _strategies(summary),
         "data_of_task": symmetry.data_symmetry(summary, rows),
+        "split": symmetry.split(summary),
         "prediction": symmetry.prediction(summary, rows),
         "errors": symmetry.errors(summary, rows),
         "would_change": strings(record(summary.get("recommendation")).get("would_change")),

@@ -54,7 +54,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "elements": _elements_table(elements, error),
         "layers": _layers_table(layers, error),
         "floors": _floors(error),
-        "notes": [sentence(note[:1].upper() + note[1:]) for note in strings(error.get("notes"))],
+        "notes": [sentence(note[:1].upper() + note[1:]) for note in [*_split(summary), *strings(error.get("notes"))]],
         "definitions": [
             Fact(*(common.SHARE if error.get("normalisation") == "variance" else common.NORM)),
             Fact("Interval", _interval(error)),
@@ -64,6 +64,12 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
             summary, [Fact("seed", text(summary["seed"]))] if summary.get("seed") is not None else []
         ),
     }
+
+
+def _split(summary: Mapping[str, Any]) -> list[str]:
+    """That the model was trained on a symmetric set, where it is a trap."""
+    split = record(summary.get("split"))
+    return [text(split.get("sentence"))] if split.get("verdict") == "trap" else []
 
 
 def _elements(error: Mapping[str, Any]) -> list[tuple[str, float | None]]:

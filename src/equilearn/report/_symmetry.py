@@ -51,6 +51,23 @@ def data_symmetry(summary: Mapping[str, Any], rows: Rows) -> dict[str, Any] | No
     }
 
 
+_SPLITS = {
+    "trap": "The split is a trap.",
+    "caution": "The training set is symmetric itself.",
+    "none": "The split is no trap.",
+}
+
+
+def split(summary: Mapping[str, Any]) -> dict[str, str] | None:
+    """Whether the training set is symmetric itself: the verdict and the sentence behind it."""
+    found = record(summary.get("split"))
+    if not found:
+        return None
+    said = text(found.get("sentence")).removeprefix("The split is a trap: ")
+    verdict = _SPLITS.get(text(found.get("verdict")), "") if found.get("checked") else "Not checked."
+    return {"verdict": verdict, "sentence": sentence(said[:1].upper() + said[1:])}
+
+
 def _told(value: object, yes: str, no: str) -> str:
     return yes if value is True else no if value is False else "Undecided"
 
