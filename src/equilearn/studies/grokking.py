@@ -11,6 +11,8 @@ Source: N. Mallinar et al., Emergence in non-neural models, ICML 2025.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,8 +27,9 @@ from equilearn.studies._tables import OPERATIONS, film, first_at_least, fit_tabl
 KERNELS = ("gaussian", "quadratic")
 GROKKED = 0.995
 """Test accuracy that counts as generalising."""
-EXPECTED = {(43, 0.6): (10, 14), (61, 0.5): (18, 24)}
-"""Iterations between which + with the Gaussian kernel should reach it, by modulus and training fraction."""
+EXPECTED = {(43, 0.6): (10, 15), (61, 0.5): (18, 24)}
+"""Iterations between which + with the Gaussian kernel should reach it, by modulus and training fraction: published are
+10 to 15; for 61, 21 was measured before."""
 SAME_CURVE = ("+", "-")
 
 
@@ -102,13 +105,10 @@ def claims(rows: list[Row]) -> list[Claim]:
     plus = [row for row in gaussian if row["operation"] == "+"]
     found = []
     for (p, fraction), (low, high) in EXPECTED.items():
-        at = [row["grokked"] for row in plus if (row["p"], row["fraction"]) == (p, fraction)]
+        at = [row["grokked"] or math.inf for row in plus if (row["p"], row["fraction"]) == (p, fraction)]
         if at:
-            worst = nan if None in at else max(at, key=lambda t: abs(t - (low + high) / 2))
-            said = (
-                f"+ modulo {p} with {fraction:.0%} of the table is right everywhere from iteration (Gaussian, furthest)"
-            )
-            found.append(Claim.between(f"grokked {p}", said, worst, low, high))
+            said = f"+ modulo {p}, {fraction:.0%} of the table: right everywhere from iteration (Gaussian, median seed)"
+            found.append(Claim.between(f"grokked {p}", said, statistics.median(at), low, high))
     return [
         *found,
         Claim.at_least(
@@ -168,10 +168,10 @@ STUDY = Study(
         "fraction": 0.6,
         "iterations": 25,
         "operations": OPERATIONS,
-        "kernels": KERNELS,
-        "repeats": 1,
+        "kernels": KERNELS[:1],
+        "repeats": 3,
     },
-    full={"moduli": (61,), "fraction": 0.5, "iterations": 60, "repeats": 5},
+    full={"moduli": (61,), "fraction": 0.5, "iterations": 60, "kernels": KERNELS, "repeats": 5},
     plot=[
         {
             "kind": "curves",
@@ -195,7 +195,7 @@ STUDY = Study(
             "label": ["operation", "kernel"],
             "where": {"kernel": "gaussian"},
             "title": "Learned features, symbols in the order of the group",
-            "caption": "The metric without its diagonal; for × and ÷ symbols are in the order of the discrete logarithm",
+            "caption": "The metric without its diagonal; symbols of × and ÷ are in the order of the discrete logarithm",
         },
         {
             "kind": "matrices",
