@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from equilearn._check import one_of, require
 from equilearn.kernels._kernel import Generalized, Kernel, Quadratic, RadialKernel
 from equilearn.kernels._metric import psd_power, times_metric
 from equilearn.kernels._slots import Slots, bucket_sum, find_slots
@@ -48,10 +49,14 @@ def kernel_agop(
         dual: its coefficients.
         metric: `(D, D)` or `(D,)`.
         centered: whether each output's mean gradient is subtracted.
-        form: of a radial kernel: `"direct"`, `"gram"` or `"slots"`; default the cheapest.
+        form: of a radial kernel: `"direct"`, `"gram"` or `"slots"` (one-hot centers); default the cheapest.
+
+    Raises:
+        InputError: no points, or a form that there is not.
 
     Cost: see the file's docstring; quadratic O((N + K) C D^2 + C D^3), without any term in N K.
     """
+    require(len(x) > 0, "x is empty: gradients are averaged over at least one point.")
     if isinstance(kernel, Quadratic):
         return _quadratic(x, x if centers is None else centers, dual, metric, centered)
     if isinstance(kernel, Generalized) and not kernel.is_radial:
@@ -85,7 +90,9 @@ def _radial(
     z = x if centers is None else centers
     slots = find_slots(z) if form in (None, "slots") else None
     form = cheapest_form(len(x), len(z), dual.shape[1], x.shape[1], slots) if form is None else form
-    rows = max(1, CHUNK // (len(z) + dual.shape[1] * x.shape[1] * (form != "gram")))
+    one_of(form, FORMS, "form of the AGOP")
+    require(form != "slots" or slots is not None, 'form="slots" needs centers that are one-hot in a few slots.')
+    rows = max(1, CHUNK // max(1, len(z) + dual.shape[1] * x.shape[1] * (form != "gram")))
     if form == "gram":
         return _from_gram(kernel, x, centers, dual, metric, centered, rows)
     residuals = _slot_residuals(slots) if form == "slots" and slots else _direct_residuals
@@ -207,13 +214,19 @@ def _p_norm(
     kernel: Generalized, x: Tensor, centers: Tensor | None, dual: Tensor, metric: Tensor, centered: bool
 ) -> Tensor:
     """With `u = A (x - z)`: `grad k = -k q / L^q |u|_p^(q - p) A (|u|^(p - 1) sign u)`, all pairs in chunks.
-    O(N K D C)."""
+    O(N K D C).
+
+    Where u is rounding, so is its sign, at full weight: such entries are 0.
+    """
     root = psd_power(metric, 0.5)
     left = times_metric(x, root)
     right = left if centers is None else times_metric(centers, root)
+    rounding = 16 * torch.finfo(x.dtype).eps * times_metric(x.abs(), root.abs())
     gradients = []
-    for here in left.split(max(1, CHUNK // max(right.numel(), 1))):
+    step = max(1, CHUNK // max(right.numel(), 1))
+    for here, noise in zip(left.split(step), rounding.split(step), strict=True):
         u = here[:, None, :] - right
+        u.masked_fill_(u.abs() <= noise[:, None, :], 0.0)
         size = torch.linalg.vector_norm(u, ord=kernel.p, dim=-1, keepdim=True)
         apart = size > 0
         size = torch.where(apart, size, 1.0)

@@ -93,7 +93,8 @@ def solve_cg(
     most = min(MOST_CENTERS, len(x), max(1, PRECONDITIONER_BYTES // (len(x) * x.element_size())))
     chosen = torch.randperm(len(x), generator=generator)[:most].to(x.device)
     preconditioner = NystromPreconditioner(kernel, x, metric, ridge, chosen)
-    size = y.norm(dim=0).clamp_min(torch.finfo(y.dtype).tiny)
+    tiny = torch.finfo(y.dtype).tiny
+    size = y.norm(dim=0).clamp_min(tiny)
 
     def product(v: Tensor) -> Tensor:
         return symmetric_product(kernel, x, metric, v).add_(v, alpha=ridge)
@@ -111,12 +112,12 @@ def solve_cg(
         if residual <= tolerance or done >= iterations or not residual < 1e6 * max(best, tolerance):
             break
         q = product(p)
-        step = rho / (p * q).sum(0).clamp_min(1e-300)
+        step = rho / (p * q).sum(0).clamp_min(tiny)
         dual += step * p
         r -= step * q
         s = preconditioner.solve(r)
         rho, before = (r * s).sum(0), rho
-        p = s + (rho / before.clamp_min(1e-300)) * p
+        p = s + (rho / before.clamp_min(tiny)) * p
         done += 1
     spread = float("nan")
     return best_dual, SolveInfo("cg", len(x), len(x), spread, best, done)

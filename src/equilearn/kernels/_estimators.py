@@ -6,23 +6,35 @@ for, not with the room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from equilearn._check import InputError, finite, positive_int, require
-from equilearn.kernels._kernel import kernel_of
+from equilearn._check import positive_int, require
+from equilearn.kernels._estimator_inputs import (
+    as_given,
+    check_tensor,
+    check_tensor_targets,
+    metric_of,
+    misses,
+    on_simplex,
+    placed,
+    refuse_tensor,
+    squared_error,
+    validation_pair,
+    whole_seed,
+)
+from equilearn.kernels._kernel import Kernel, kernel_of
 from equilearn.kernels._metric import symmetric_metric
 from equilearn.kernels._rfm import Settings, fit_rfm
 from equilearn.kernels._tree import fit_local_machines
-
-INITIAL = ("identity", "variance")
 
 
 class _Base(BaseEstimator):
@@ -69,34 +81,34 @@ class _Base(BaseEstimator):
 
     # --- fitting ------------------------------------------------------------------------
 
-    def _fit(self, x: Tensor, y: Tensor, validation: tuple[Tensor, Tensor] | None, misses: bool) -> None:
-        """Fit on tensors; `misses`: whether validation counts wrong classes or squares of errors."""
+    def _fit(self, x: Tensor, y: Tensor, score: Callable[[Tensor], Callable[[Any], float]] | None) -> None:
+        """Fit on tensors; `score(offset)` judges a machine on validation data."""
         settings = self._settings()
-        positive_int(self.max_leaf_size, "max_leaf_size", 2)
+        positive_int(self.max_leaf_size, "max_leaf_size", 3)
         if self.patience is not None:
             positive_int(self.patience, "patience")
         self.offset_ = y.mean(0)
-        score = None
-        if validation is not None:
-            held, target = validation
-            score = _misses(held, target, self.offset_) if misses else _squared_error(held, target - self.offset_)
-        arguments = {"metric": self._initial_metric(x), "score": score, "patience": self.patience}
+        arguments = {
+            "metric": metric_of(self.metric, x),
+            "score": None if score is None else score(self.offset_),
+            "patience": self.patience,
+        }
         if len(x) > self.max_leaf_size:
             self.machine_ = fit_local_machines(x, y - self.offset_, settings, self.max_leaf_size, **arguments)
         else:
             self.machine_ = fit_rfm(x, y - self.offset_, settings, **arguments)
         self.history_ = list(self.machine_.history)
         self.n_iter_ = self.machine_.best
-        self.features_ = _like(symmetric_metric(self.machine_.metric), self._as_tensors)
+        self.features_ = as_given(symmetric_metric(self.machine_.metric), self._as_tensors)
 
     def _settings(self) -> Settings:
         kernel, bandwidth = self.kernel, self.bandwidth
+        named = float(bandwidth) if isinstance(bandwidth, Real) else bandwidth
+        named = None if isinstance(named, str) else named
         if isinstance(kernel, str):
-            named = None if isinstance(bandwidth, str) or bandwidth is None else float(bandwidth)
             kernel = kernel_of(kernel, None if kernel == "quadratic" else named, self.p, self.q)
-        seed = 0 if self.random_state is None else self.random_state
-        if isinstance(seed, np.random.RandomState):
-            seed = int(seed.randint(2**31 - 1))
+        elif isinstance(kernel, Kernel):
+            kernel = kernel_of(kernel, named)
         return Settings(
             kernel=kernel,
             bandwidth=bandwidth if isinstance(bandwidth, str) else None,
@@ -108,63 +120,48 @@ class _Base(BaseEstimator):
             diagonal=self.diagonal,
             solver=self.solver,
             agop_samples=self.agop_samples,
-            seed=int(seed),
+            seed=whole_seed(self.random_state),
         ).checked()
-
-    def _initial_metric(self, x: Tensor) -> Tensor | None:
-        if not isinstance(self.metric, str):
-            return torch.as_tensor(np.asarray(self.metric) if not isinstance(self.metric, Tensor) else self.metric)
-        if self.metric == "identity":
-            return None
-        require(
-            self.metric == "variance",
-            f"metric must be 'identity', 'variance' (features at unit scale) or a matrix; got {self.metric!r}.",
-        )
-        variance = x.var(0)
-        # A constant feature tells nothing: no weight, rather than an infinite one.
-        constant = variance <= (8 * torch.finfo(x.dtype).eps * x.abs().amax(0)) ** 2
-        return torch.where(constant, 0.0, 1 / variance.masked_fill(constant, 1.0))
 
     # --- what goes in and out -------------------------------------------------------------
 
     def _inputs(self, x: Any, *, reset: bool) -> Tensor:
         """Inputs as a float tensor: a tensor stays where it is, anything else is checked by scikit-learn."""
         if isinstance(x, Tensor):
-            x = _checked_tensor(x)
+            x = check_tensor(x)
             if reset:
+                vars(self).pop("feature_names_in_", None)
                 self.n_features_in_ = x.shape[1]
             require(
                 x.shape[1] == self.n_features_in_,
                 f"X has {x.shape[1]} features, but {type(self).__name__} was fitted with {self.n_features_in_}.",
             )
-            return x
+            return x if reset else self._like_fitted(x)
         array = validate_data(
             self, x, reset=reset, dtype=(np.float64, np.float32), ensure_min_samples=2 if reset else 1
         )
-        return self._placed(array)
+        x = placed(array, self.device)
+        return x if reset else self._like_fitted(x)
 
-    def _placed(self, array: Any) -> Tensor:
-        array = np.require(array, requirements=["C", "W"])  # a tensor must not share memory that is read-only
-        return torch.as_tensor(array).to(self.device or "cpu")
+    def _like_fitted(self, x: Tensor) -> Tensor:
+        """Inputs in the precision of the fit; they must be where it was made."""
+        require(
+            x.device == self._variance.device,
+            f"X is on {x.device}, but the machine was fitted on {self._variance.device}. Move X there first.",
+        )
+        return x.to(self._variance.dtype)
 
     def _outputs(self, x: Any) -> Tensor:
         check_is_fitted(self, "machine_")
-        inputs = self._inputs(x, reset=False)
-        self._as_tensors = isinstance(x, Tensor)
-        require(
-            inputs.device == self.offset_.device,
-            f"X is on {inputs.device}, but the machine was fitted on {self.offset_.device}. Move X there first.",
-        )
-        return self.machine_(inputs.to(self.offset_.dtype)) + self.offset_
+        return self.machine_(self._inputs(x, reset=False)) + self.offset_
 
     @property
     def feature_importances_(self) -> Any:
         """The diagonal of the learned metric times the variance of each feature, as shares of 1."""
-        if not hasattr(self, "features_"):
-            raise NotFittedError(f"This {type(self).__name__} is not fitted yet. Call fit first.")
-        weights = torch.as_tensor(self.features_).diagonal() * self._variance
+        check_is_fitted(self, "machine_")
+        weights = symmetric_metric(self.machine_.metric).diagonal() * self._variance
         total = weights.sum()
-        return _like(weights / total if float(total) > 0 else weights, self._as_tensors)
+        return as_given(weights / total if float(total) > 0 else weights, self._as_tensors)
 
     def agop(self, X: Any, *, centered: bool = True) -> Any:
         """The average gradient outer product of the fitted function over the rows of `X`, `(D, D)`.
@@ -174,22 +171,19 @@ class _Base(BaseEstimator):
             InputError: for another number of features, NaN or infinities.
         """
         check_is_fitted(self, "machine_")
-        inputs = self._inputs(X, reset=False).to(self.offset_.dtype)
-        return _like(symmetric_metric(self.machine_.agop(inputs, centered=centered)), isinstance(X, Tensor))
+        inputs = self._inputs(X, reset=False)
+        return as_given(symmetric_metric(self.machine_.agop(inputs, centered=centered)), isinstance(X, Tensor))
 
     def _remember(self, x: Tensor, given: Any) -> None:
         self._as_tensors = isinstance(given, Tensor)
-        self._variance = x.var(0) if len(x) > 1 else torch.zeros_like(x[0])
+        self._variance = x.var(0, correction=0)
 
-    def _validation(self, validation: Any) -> tuple[Any, Any] | None:
+    def _validation(self, validation: Any) -> tuple[Tensor, Any] | None:
         if validation is None:
             require(self.patience is None, "patience= needs validation data: fit(X, y, validation=(X_val, y_val)).")
             return None
-        require(
-            isinstance(validation, tuple | list) and len(validation) == 2,
-            f"validation must be a pair (X_val, y_val), got {type(validation).__name__}.",
-        )
-        return validation[0], validation[1]
+        x, y = validation_pair(validation)
+        return self._inputs(x, reset=False), y
 
 
 class RFMRegressor(RegressorMixin, _Base):
@@ -252,30 +246,25 @@ class RFMRegressor(RegressorMixin, _Base):
             X, y: arrays, or tensors on one device.
             validation: `(X_val, y_val)`: the iteration with the smallest squared error there is kept.
         """
-        self._as_tensors = isinstance(X, Tensor)
-        if self._as_tensors:
-            x, target = self._inputs(X, reset=True), _tensor_targets(y, X)
+        if isinstance(X, Tensor):
+            x, target = self._inputs(X, reset=True), check_tensor_targets(y, X)
         else:
-            _refuse_tensor(y)
+            refuse_tensor(y)
             x_array, y_array = validate_data(
                 self, X, y, dtype=(np.float64, np.float32), multi_output=True, y_numeric=True, ensure_min_samples=2
             )
-            x, target = self._placed(x_array), self._placed(y_array)
+            x, target = placed(x_array, self.device), placed(y_array, self.device)
         self._one_column = target.ndim == 1
         target = target.to(x.dtype).reshape(len(target), -1)
         self._remember(x, X)
         held = self._validation(validation)
-        if held is not None:
-            y_val = torch.as_tensor(np.asarray(held[1]) if not isinstance(held[1], Tensor) else held[1])
-            y_val = y_val.to(x).reshape(len(y_val), -1)
-            held = (self._inputs(held[0], reset=False).to(x), y_val)
-        self._fit(x, target, held, misses=False)
+        self._fit(x, target, None if held is None else squared_error(*held, target))
         return self
 
     def predict(self, X: Any) -> Any:
         """Predictions `(B,)` or `(B, C)`, as an array, or as a tensor where `X` is one."""
         found = self._outputs(X)
-        return _like(found[:, 0] if self._one_column else found, isinstance(X, Tensor))
+        return as_given(found[:, 0] if self._one_column else found, isinstance(X, Tensor))
 
 
 class RFMClassifier(ClassifierMixin, _Base):
@@ -303,30 +292,28 @@ class RFMClassifier(ClassifierMixin, _Base):
             X, y: arrays, or tensors on one device.
             validation: `(X_val, y_val)`: the iteration with the fewest errors there is kept.
         """
-        self._as_tensors = isinstance(X, Tensor)
-        if self._as_tensors:
-            x, labels = self._inputs(X, reset=True), _tensor_targets(y, X).cpu().numpy()
+        if isinstance(X, Tensor):
+            x, labels = self._inputs(X, reset=True), check_tensor_targets(y, X, one_column=True).cpu().numpy()
         else:
-            _refuse_tensor(y)
+            refuse_tensor(y)
             x_array, labels = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
-            x = self._placed(x_array)
+            x = placed(x_array, self.device)
         check_classification_targets(labels)
         self.classes_, index = np.unique(labels, return_inverse=True)
         require(
             len(self.classes_) >= 2,
             f"Classifier can't train when only one class is present: all {len(labels)} labels are "
-            f"{self.classes_[0]!r}. Give samples of at least two.",
+            f"{self.classes_[0]}. Give samples of at least two.",
         )
         self._remember(x, X)
         one_hot = torch.eye(len(self.classes_), dtype=x.dtype, device=x.device)
         held = self._validation(validation)
-        if held is not None:
-            held = (self._inputs(held[0], reset=False).to(x), self._index_of(held[1]).to(x.device))
-        self._fit(x, one_hot[torch.as_tensor(index, device=x.device)], held, misses=True)
+        score = None if held is None else misses(held[0], self._index_of(held[1]).to(x.device))
+        self._fit(x, one_hot[torch.as_tensor(index, device=x.device)], score)
         return self
 
     def _index_of(self, labels: Any) -> Tensor:
-        labels = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+        labels = (labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)).reshape(-1)
         unknown = sorted(set(np.unique(labels).tolist()) - set(self.classes_.tolist()), key=str)
         require(not unknown, f"validation has labels that the training data do not: {unknown[:5]}.")
         return torch.as_tensor(np.searchsorted(self.classes_, labels))
@@ -334,65 +321,15 @@ class RFMClassifier(ClassifierMixin, _Base):
     def decision_function(self, X: Any) -> Any:
         """The outputs `(B, classes)`; for two classes the second less the first, `(B,)`."""
         scores = self._outputs(X)
-        return _like(scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores, isinstance(X, Tensor))
+        return as_given(scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores, isinstance(X, Tensor))
 
     def predict_proba(self, X: Any) -> Any:
         """The outputs brought to the nearest point of the simplex, `(B, classes)`. Not calibrated."""
-        return _like(_on_simplex(self._outputs(X)), isinstance(X, Tensor))
+        return as_given(on_simplex(self._outputs(X)), isinstance(X, Tensor))
 
     def predict(self, X: Any) -> Any:
         """Labels `(B,)`: the class of the largest output."""
         found = self._outputs(X).argmax(1)
-        if isinstance(X, Tensor) and np.issubdtype(self.classes_.dtype, np.number):
+        if isinstance(X, Tensor) and self.classes_.dtype.kind in "biuf":
             return torch.as_tensor(self.classes_, device=X.device)[found]
         return self.classes_[found.cpu().numpy()]
-
-
-# --- parts ----------------------------------------------------------------------------------
-
-
-def _checked_tensor(x: Tensor) -> Tensor:
-    require(x.ndim == 2 and x.shape[1] > 0, f"X must be (samples, features), got shape {tuple(x.shape)}.")
-    require(len(x) > 0, "X is empty: at least one sample is needed.")
-    require(
-        x.dtype in (torch.float32, torch.float64),
-        f"X has dtype {x.dtype}, too coarse or no number for a kernel solve. Convert with X.float() or X.double().",
-    )
-    return finite(x.detach(), "X")
-
-
-def _tensor_targets(y: Any, x: Tensor) -> Tensor:
-    if not isinstance(y, Tensor):
-        raise InputError(
-            f"X is a tensor on {x.device}, y a {type(y).__name__}. Pass both as tensors on one device, or both as "
-            "arrays."
-        )
-    require(y.device == x.device, f"X is on {x.device}, y on {y.device}. Move both to one device.")
-    require(len(y) == len(x), f"X holds {len(x)} samples, y {len(y)}.")
-    return finite(y.detach(), "y")
-
-
-def _refuse_tensor(y: Any) -> None:
-    if isinstance(y, Tensor):
-        raise InputError(f"X is no tensor, but y is one on {y.device}. Pass both as tensors, or both as arrays.")
-
-
-def _squared_error(x: Tensor, y: Tensor) -> Any:
-    return lambda machine: float((machine(x) - y).square().mean())
-
-
-def _misses(x: Tensor, index: Tensor, offset: Tensor) -> Any:
-    return lambda machine: float(((machine(x) + offset).argmax(1) != index).double().mean())
-
-
-def _like(values: Tensor, as_tensor: bool) -> Any:
-    return values if as_tensor else values.cpu().numpy()
-
-
-def _on_simplex(scores: Tensor) -> Tensor:
-    """The nearest point with entries >= 0 that sum to 1. O(C log C) a row (Held et al. 1974)."""
-    descending = scores.sort(1, descending=True).values
-    rank = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
-    shift = (descending.cumsum(1) - 1) / rank
-    last = (descending > shift).sum(1, keepdim=True) - 1
-    return (scores - shift.gather(1, last)).clamp_min(0)

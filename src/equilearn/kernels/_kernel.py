@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TypeAlias
 
 import torch
@@ -64,6 +65,11 @@ class Kernel(ABC):
 class RadialKernel(Kernel):
     """A function of the squared distance `D = (x - z)^T M (x - z)`."""
 
+    @property
+    def is_sharp(self) -> bool:
+        """Whether the kernel has a cusp at 0, where the rounding of a distance would count with its root."""
+        return False
+
     @abstractmethod
     def profile_(self, distance: Tensor) -> Tensor:
         """`k` from squared distances, in place."""
@@ -80,7 +86,7 @@ class RadialKernel(Kernel):
         out: Float[Tensor, "N K"] | None = None,
     ) -> Float[Tensor, "N K"]:
         out = x.new_empty(len(x), len(x if z is None else z)) if out is None else out
-        for _, block in squared_distances(x, z, metric, out):
+        for _, block in squared_distances(x, z, metric, out, exact_zeros=self.is_sharp):
             self.profile_(block)
         return out
 
@@ -89,12 +95,9 @@ class RadialKernel(Kernel):
     ) -> Float[Tensor, "N K"]:
         """`dk/dD` for all pairs; row `i` of `x` is row `same + i` of `z` where `same` is given."""
         out = x.new_empty(len(x), len(z))
-        noise = 32 * torch.finfo(x.dtype).eps * _largest_norm(x, z, metric)
-        for part, block in squared_distances(x, z, metric, out):
+        for part, block in squared_distances(x, z, metric, out, exact_zeros=True):
             if same is not None:
                 _diagonal(block, same + part.start).zero_()
-            # Below this a distance is rounding, and its root, which some slopes divide by, is noise.
-            block.masked_fill_(block <= noise, 0.0)
             self.slope_(block)
         return out
 
@@ -153,6 +156,10 @@ class Laplace(RadialKernel):
     def with_bandwidth(self, bandwidth: float) -> Laplace:
         return replace(self, length=bandwidth)
 
+    @property
+    def is_sharp(self) -> bool:
+        return True
+
     def profile_(self, distance: Tensor) -> Tensor:
         return distance.sqrt_().mul_(-1 / self.length).exp_()
 
@@ -194,6 +201,10 @@ class Generalized(RadialKernel):
     def is_radial(self) -> bool:
         """Whether the kernel depends on the Euclidean distance alone."""
         return self.p == 2
+
+    @property
+    def is_sharp(self) -> bool:
+        return self.q < 2
 
     def with_bandwidth(self, bandwidth: float) -> Generalized:
         return replace(self, length=bandwidth)
@@ -257,19 +268,19 @@ def kernel_of(name: str | Kernel, bandwidth: float | None = None, p: float = 2.0
     """The kernel of that name: `"gaussian"` (bandwidth 2.5 by default), `"laplace"` (10), `"generalized"` (10) or
     `"quadratic"`.
 
+    A `Kernel` stays as it is, but for its bandwidth where one is given.
+
     Raises:
-        InputError: no such kernel, or parameters out of range.
+        InputError: no such kernel, parameters out of range, or a bandwidth for a kernel that has none.
 
     Example:
         >>> kernel_of("laplace", 3.0)
         Laplace(length=3.0)
     """
     if isinstance(name, Kernel):
-        return name
+        return name if bandwidth is None else name.with_bandwidth(bandwidth)
     one_of(name, KERNELS, "kernel")
-    if name == "quadratic":
-        return Quadratic()
-    made = {"gaussian": Gaussian(), "laplace": Laplace()}.get(name) or Generalized(p, q)
+    made = {"gaussian": Gaussian(), "laplace": Laplace(), "quadratic": Quadratic()}.get(name) or Generalized(p, q)
     return made if bandwidth is None else made.with_bandwidth(bandwidth)
 
 
@@ -278,7 +289,7 @@ def kernel_of(name: str | Kernel, bandwidth: float | None = None, p: float = 2.0
 
 def _check_length(length: float) -> None:
     require(
-        isinstance(length, int | float) and 0 < length < math.inf,
+        isinstance(length, Real) and 0 < length < math.inf,
         f"The bandwidth of a kernel must be a positive number, got {length!r}.",
     )
 
@@ -291,11 +302,19 @@ def row_blocks(rows: int, columns: int, entries: int = BLOCK) -> Iterator[slice]
 
 
 def squared_distances(
-    x: Float[Tensor, "N D"], z: Float[Tensor, "K D"] | None, metric: Metric, out: Float[Tensor, "N K"]
+    x: Float[Tensor, "N D"],
+    z: Float[Tensor, "K D"] | None,
+    metric: Metric,
+    out: Float[Tensor, "N K"],
+    exact_zeros: bool = False,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Fill `out` with `(x_i - z_j)^T M (x_i - z_j)`, block by block, each yielded while it is in the cache.
 
     One matrix product gives `q_i + q_j - 2 x_i^T M z_j`: the two squared norms are two more columns.
+
+    Args:
+        exact_zeros: take distances that are no more than their own rounding as 0. Rounding is judged row by row: one
+            far point must not blur the distances of the others.
     """
     same = z is None
     z = x if z is None else z
@@ -307,23 +326,23 @@ def squared_distances(
     left = torch.cat([-2 * moved, _row_dots(moved, x)[:, None], x.new_ones(len(x), 1)], dim=1)
     norms = _row_dots(times_metric(z, metric), z)
     right = torch.cat([z, x.new_ones(len(z), 1), norms[:, None]], dim=1).mT
+    rounding = _rounding(x, metric) if exact_zeros else None
     for part in row_blocks(len(x), len(z)):
         block = torch.mm(left[part], right, out=out[part]).clamp_min_(0)
         if same:
             _diagonal(block, part.start).zero_()
+        if rounding is not None:
+            block.masked_fill_(block <= rounding[part], 0.0)
         yield part, block
+
+
+def _rounding(x: Tensor, metric: Metric) -> Float[Tensor, "N 1"]:
+    """How far the squared distances of each row to points near it may be off: what `|x|^T |M| |x|` rounds to."""
+    return 32 * torch.finfo(x.dtype).eps * _row_dots(times_metric(x.abs(), metric.abs()), x.abs())[:, None]
 
 
 def _row_dots(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1)
-
-
-def _largest_norm(x: Tensor, z: Tensor, metric: Metric) -> float:
-    """The largest squared norm about the mean of `z`, which sets the rounding of a squared distance."""
-    if len(x) == 0 or len(z) == 0:
-        return 0.0
-    x = torch.cat([x, z]) - z.mean(0)
-    return float(_row_dots(times_metric(x, metric), x).max())
 
 
 def _diagonal(block: Tensor, offset: int) -> Tensor:

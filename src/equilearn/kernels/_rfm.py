@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -60,13 +61,16 @@ class Settings:
         positive_int(self.agop_samples, "agop_samples")
         positive_int(self.seed, "seed", 0)
         require(
-            isinstance(self.ridge, int | float) and 0 <= self.ridge < float("inf"),
+            isinstance(self.ridge, Real) and 0 <= self.ridge < float("inf"),
             f"ridge must be a number >= 0, got {self.ridge!r}.",
         )
         require(
-            isinstance(self.exponent, int | float) and 0 < self.exponent < float("inf"),
+            isinstance(self.exponent, Real) and 0 < self.exponent < float("inf"),
             f"exponent must be a number > 0, got {self.exponent!r}. 0.5 is the published one.",
         )
+        for name in ("centered", "diagonal"):
+            value = getattr(self, name)
+            require(value in (True, False), f"{name} must be True or False, got {value!r}.")
         one_of(self.normalize, NORMALIZATIONS, "normalize")
         one_of(self.solver, SOLVERS, "solver")
         return self
@@ -94,7 +98,8 @@ class RFM:
     best: int = 0
 
     def __call__(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Outputs for the rows of `x`. O(B N (D + C)), in blocks of rows."""
+        """Outputs for the rows of `x`. O(B N (D + C)), in blocks of rows; no gradients, for which see `agop`."""
+        x = self._checked(x)
         out = x.new_empty(len(x), self.dual.shape[1])
         rows = max(1, (1 << 24) // max(len(self.centers), 1))
         for part, block in self.kernel.blocks(x, self.centers, self.metric, rows):
@@ -104,10 +109,19 @@ class RFM:
     def agop(self, x: Float[Tensor, "B D"] | None = None, *, centered: bool = True) -> Tensor:
         """The average gradient outer product over `x` (default: over the training inputs)."""
         own = x is None or x is self.centers
-        points = self.centers if x is None else x
+        points = self.centers if x is None else self._checked(x)
         return kernel_agop(
             self.kernel, points, None if own else self.centers, self.dual, self.metric, centered=centered
         )
+
+    def _checked(self, x: Tensor) -> Tensor:
+        width, like = self.centers.shape[1], self.centers
+        require(
+            x.ndim == 2 and x.shape[1] == width and x.dtype == like.dtype and x.device == like.device,
+            f"The machine takes (samples, {width}) of {like.dtype} on {like.device}, got {tuple(x.shape)} of {x.dtype} "
+            f"on {x.device}.",
+        )
+        return x.detach()
 
     def __repr__(self) -> str:
         points, width = self.centers.shape
@@ -143,7 +157,7 @@ def fit_rfm(
         metric: M_0, positive semidefinite `(D, D)` or `(D,)`; default the identity.
         observe: called after each solve; see `Observer`.
         score: of a machine on validation data, lower is better: the best iteration is kept.
-        patience: stop after so many iterations without a better score; default never.
+        patience: stop after so many iterations without a better score; default never. Needs `score`.
         progress: called as `progress(done, total, seconds_left)`.
         given: settings by name, in place of those of `settings`.
 
@@ -152,7 +166,8 @@ def fit_rfm(
             is not positive semidefinite, settings out of range.
 
     Warns:
-        SingularKernelWarning: once, where a Gram matrix was numerically singular; `history` has every rank.
+        SingularKernelWarning: once, where a Gram matrix was numerically singular, or so nearly that the ridge was
+            raised or an iterative solver got nowhere; `history` has every rank, ridge and residual.
 
     Cost: each iteration O(N^2 D) for the Gram matrix, N^3 / 3 for Cholesky, O(min(N^3, N^2 C D)) for the AGOP (less for
     one-hot rows and for the quadratic kernel), O(D^3) for the root; memory N^2.
@@ -166,10 +181,17 @@ def fit_rfm(
         tensor(True)
     """
     settings = replace(settings or Settings(), **_known(given)).checked()
-    _check_data(x, y)
+    x, y = check_data(x, y)
+    if patience is not None:
+        positive_int(patience, "patience")
+        require(score is not None, "patience needs score: a function of the machine, lower is better.")
     metric = _start(metric, x, settings.diagonal)
     run = _Run(x, y, settings, solver_of(settings.solver, len(x)))
     return run.fit(metric, observe, score, patience, progress)
+
+
+UNSOLVED = {"cg": 0.05, "stochastic": 0.5}
+"""Relative residual from which on an iterative solution is no fit; a few passes of the stochastic one leave some."""
 
 
 class _Run:
@@ -242,15 +264,32 @@ class _Run:
         )
 
     def _warn(self, info: SolveInfo) -> None:
-        if info.is_singular and not self.warned:
+        said = _what_is_wrong(info, self.settings.ridge)
+        if said and not self.warned:
             self.warned = True
-            warnings.warn(
-                f"The Gram matrix of {info.size} points is numerically singular (rank {info.rank}): it was solved on "
-                "its range, with the least norm. Points that the learned features cannot tell apart share their "
-                "prediction. A ridge > 0 makes the problem well posed; history has the rank of every iteration.",
-                SingularKernelWarning,
-                stacklevel=5,
-            )
+            warnings.warn(said, SingularKernelWarning, stacklevel=5)
+
+
+def _what_is_wrong(info: SolveInfo, ridge: float) -> str | None:
+    """What a user must know of a solution; None where it is what was asked for."""
+    if info.residual is not None and not info.residual < UNSOLVED.get(info.method, 0.05):
+        return (
+            f"The solver {info.method!r} stopped at a relative residual of {info.residual:.2g} after "
+            f"{info.iterations} iterations: the Gram matrix of {info.size} points is too near singular for it. "
+            "Raise the ridge, or take another solver."
+        )
+    if info.ridge is not None and info.ridge > ridge:
+        return (
+            f"The Gram matrix of {info.size} points is numerically singular with the ridge {ridge:g}: it was raised to "
+            f"{info.ridge:.2g}. history has the ridge of every iteration."
+        )
+    if info.is_singular:
+        return (
+            f"The Gram matrix of {info.size} points is numerically singular (rank {info.rank}): it was solved on "
+            "its range, with the least norm. Points that the learned features cannot tell apart share their "
+            "prediction. A ridge > 0 makes the problem well posed; history has the rank of every iteration."
+        )
+    return None
 
 
 def median_distance(x: Float[Tensor, "N D"], metric: Tensor, seed: int = 0, most: int = 1000) -> float:
@@ -273,7 +312,8 @@ def _known(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return given
 
 
-def _check_data(x: Tensor, y: Tensor) -> None:
+def check_data(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of a kernel machine, without gradients; an `InputError` where they are none."""
     for name, value in (("x", x), ("y", y)):
         if not isinstance(value, Tensor):
             raise InputTypeError(f"{name} must be a tensor, got {type(value).__name__}. Convert with torch.as_tensor.")
@@ -291,8 +331,10 @@ def _check_data(x: Tensor, y: Tensor) -> None:
     require(len(x) == len(y), f"x holds {len(x)} samples, y {len(y)}. They must be as many.")
     require(len(x) >= 2, f"A kernel machine needs at least 2 samples, got {len(x)}.")
     require(x.shape[1] > 0 and y.shape[1] > 0, f"No features or no targets: {tuple(x.shape)}, {tuple(y.shape)}.")
-    finite(x, "x")
-    finite(y, "y")
+    x, y = finite(x.detach(), "x"), finite(y.detach(), "y")
+    largest, limit = float(x.abs().max()), 1e-3 * torch.finfo(x.dtype).max ** 0.5
+    require(largest < limit, f"x reaches {largest:.2g}; its squares would overflow {x.dtype}. Scale the features.")
+    return x, y
 
 
 def _start(metric: Tensor | None, x: Tensor, diagonal: bool) -> Tensor:

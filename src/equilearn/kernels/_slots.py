@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+MOST_PADDING = 4
+"""How many times the rows may be copied to pad groups of a symbol to the same size."""
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -55,16 +58,26 @@ def bucket_sum(
 ) -> Float[Tensor, "B C width"]:
     """`sum_i phi[j, i] dual[i, c] [symbols[i] = s]` for every symbol `s`: one small product a symbol, batched.
 
-    Rows are grouped by symbol and padded to the largest group. O(B N C) and `width` times less than
-    the product with a dense one-hot matrix.
+    Rows are grouped by symbol and padded to the largest group; where groups are so uneven that this would be mostly
+    padding, a symbol at a time. O(B N C) and `width` times less than the product with a dense one-hot matrix.
     """
     order = torch.argsort(symbols, stable=True)
     counts = torch.bincount(symbols, minlength=width)
     largest = int(counts.max())
     starts = counts.cumsum(0) - counts
+    if width * largest > MOST_PADDING * len(symbols):
+        return _one_by_one(phi[:, order], dual[order], starts.tolist(), counts.tolist())
     place = torch.arange(largest, device=symbols.device)
     inside = place < counts[:, None]
     rows = order[torch.where(inside, starts[:, None] + place, 0)]  # (width, largest), padding repeats a row
     grouped = dual[rows] * inside[..., None]
     columns = phi[:, rows.flatten()].unflatten(1, (width, largest))
     return torch.bmm(columns.transpose(0, 1), grouped).permute(1, 2, 0)
+
+
+def _one_by_one(phi: Tensor, dual: Tensor, starts: list[int], counts: list[int]) -> Float[Tensor, "B C width"]:
+    """`bucket_sum` of columns and rows that are in the order of their symbols."""
+    out = phi.new_zeros(len(phi), dual.shape[1], len(starts))
+    for symbol, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        out[..., symbol] = phi[:, start : start + count] @ dual[start : start + count]
+    return out

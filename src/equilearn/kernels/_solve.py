@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from equilearn._check import InputError, require
+
 
 class SingularKernelWarning(UserWarning):
     """The Gram matrix is numerically singular: its range was solved on, the rest left at 0."""
@@ -29,6 +31,7 @@ class SolveInfo:
         condition: estimated condition number (2-norm within a small factor), on the range that was solved on.
         residual: relative residual |(K + ridge I) dual - Y| / |Y|, where it was computed.
         iterations: of an iterative solver, or epochs.
+        ridge: what a Cholesky solution had on its diagonal; more than was asked for where rounding needed it.
     """
 
     method: str
@@ -37,6 +40,7 @@ class SolveInfo:
     condition: float
     residual: float | None = None
     iterations: int = 0
+    ridge: float | None = None
 
     @property
     def is_singular(self) -> bool:
@@ -53,8 +57,12 @@ def cutoff(dtype: torch.dtype) -> float:
 
 
 def worst_condition(dtype: torch.dtype) -> float:
-    """The condition number up to which a Cholesky solution is kept: 9e13 in float64, 2e5 in float32."""
+    """The condition number up to which a ridgeless Cholesky solution is kept: 9e13 in float64, 2e5 in float32."""
     return 0.02 / torch.finfo(dtype).eps
+
+
+EIGH_LIMIT = 8_192
+"""Most unknowns for which the eigenproblem is solved, ten minutes on one core; beyond, the ridge is raised."""
 
 
 def solve_psd(
@@ -62,14 +70,18 @@ def solve_psd(
 ) -> tuple[Float[Tensor, "N C"], SolveInfo]:
     """Solve `(K + ridge I) dual = Y` for a symmetric positive semidefinite K, **overwriting it**.
 
-    Cholesky where `K + ridge I` is positive definite and its condition number at most `worst_condition(dtype)`;
-    otherwise the eigenproblem, with eigenvalues under `cutoff(dtype)` times the largest taken as 0: the
-    solution of least norm.
+    Cholesky where `K + ridge I` is positive definite, and its condition number at most `worst_condition(dtype)` or
+    the ridge well above rounding. Otherwise the eigenproblem, with eigenvalues under `cutoff(dtype)` times the largest
+    taken as 0: the solution of least norm. Beyond 8,192 unknowns that would take too long: there the ridge is raised
+    to what the precision needs, and `SolveInfo.ridge` says so.
 
     Args:
         gram: K; both triangles are needed. Its memory is used for the factor.
         targets: Y.
         ridge: added to the diagonal.
+
+    Raises:
+        InputError: NaN or infinities in K.
 
     Cost: N^3 / 3 multiplications and no second N x N matrix for Cholesky on the CPU; about 10 N^3 and two
     more for the eigenproblem.
@@ -85,13 +97,19 @@ def solve_psd(
     gram.diagonal().add_(ridge)
     diagonal = gram.diagonal().clone()
     largest = float(torch.linalg.vector_norm(gram, ord=1, dim=1).max())  # at least the largest eigenvalue
+    require(
+        largest < float("inf"),
+        "The Gram matrix holds NaN or infinities: the inputs or the metric are too large. Scale them.",
+    )
     upper = _cholesky_(gram)
     if upper is not None:
         condition = largest * _inverse_norm(upper)
-        if condition <= worst_condition(gram.dtype):
-            dual = _substitute(upper, targets)
-            return dual, SolveInfo("cholesky", size, size, condition)
+        well_posed = ridge >= 4 * torch.finfo(gram.dtype).eps * largest
+        if well_posed or condition <= worst_condition(gram.dtype):
+            return _substitute(upper, targets), SolveInfo("cholesky", size, size, condition, ridge=ridge)
     gram.diagonal().copy_(diagonal)
+    if size > EIGH_LIMIT:
+        return _solve_raised(gram, targets, ridge, largest)
     return _solve_eigh(gram, targets)
 
 
@@ -130,6 +148,33 @@ def _inverse_norm(upper: Tensor, steps: int = 3) -> float:
             return float("inf")
         v = v / found
     return found
+
+
+def _solve_raised(gram: Tensor, targets: Tensor, ridge: float, largest: float) -> tuple[Tensor, SolveInfo]:
+    """With the smallest ridge, of a few tried, that rounding leaves positive definite."""
+    raised = max(ridge, 4 * torch.finfo(gram.dtype).eps * largest)
+    diagonal = gram.diagonal() - ridge
+    for attempt in range(4):
+        gram.diagonal().copy_(diagonal + raised * 10**attempt)
+        _mirror_(gram)
+        upper = _cholesky_(gram)
+        if upper is not None:
+            raised *= 10**attempt
+            info = SolveInfo("cholesky", len(gram), len(gram), largest * _inverse_norm(upper), ridge=raised)
+            return _substitute(upper, targets), info
+    raise InputError(
+        f"The Gram matrix of {len(gram)} points is not positive semidefinite up to rounding in {gram.dtype}. "
+        "Use float64, or a larger ridge."
+    )
+
+
+def _mirror_(gram: Tensor, rows: int = 2_048) -> None:
+    """Copy the strictly lower triangle to the upper one, in blocks."""
+    for i in range(0, len(gram), rows):
+        here = slice(i, i + rows)
+        block = gram[here, here]
+        block.copy_(block.tril(-1) + block.tril().mT)
+        gram[here, i + rows :] = gram[i + rows :, here].mT
 
 
 def _solve_eigh(gram: Tensor, targets: Tensor) -> tuple[Tensor, SolveInfo]:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from equilearn._check import InputError
+from equilearn._check import InputError, positive_int
 from equilearn.kernels._metric import symmetric_metric
-from equilearn.kernels._rfm import RFM, Settings, fit_rfm
+from equilearn.kernels._rfm import RFM, Settings, check_data, fit_rfm
 
 SPLIT_SAMPLE = 2_000
 """Points on which the machine that decides a split is fitted."""
@@ -111,10 +111,11 @@ def fit_local_machines(
 
     Args:
         x, y, settings, metric: as for `fit_rfm`.
-        leaf_size: most points a leaf.
+        leaf_size: most points a leaf, 3 at least.
 
     Raises:
-        InputError: where validation is asked for (leaves see different data), or as `fit_rfm`.
+        InputError: where validation is asked for (leaves see different data), for more than `leaf_size` copies of one
+            sample, or as `fit_rfm`.
 
     Cost: O(N log(N / leaf_size)) for the tree, then N / leaf_size machines.
     """
@@ -123,6 +124,8 @@ def fit_local_machines(
             f"Validation is not offered for machines on the leaves of a tree: the data hold {len(x)} samples, more "
             f"than max_leaf_size={leaf_size}. Raise max_leaf_size or leave validation out."
         )
+    x, y = check_data(x, y)
+    positive_int(leaf_size, "leaf_size", 3)
     splits: list[Split] = []
     leaves: list[Tensor] = []
     generator = torch.Generator().manual_seed(settings.seed)
@@ -132,14 +135,8 @@ def fit_local_machines(
             leaves.append(rows)
             return ~(len(leaves) - 1)
         direction = _direction(x, y, rows, settings, metric, generator)
-        along = x[rows] @ direction
-        threshold = float(along.median())
-        below = along <= threshold
-        if bool(below.all()):  # many equal values: the median is the largest of them
-            below = along < threshold
-            threshold = float(along[below].max()) if bool(below.any()) else threshold
-        if not bool(below.any()) or bool(below.all()):
-            raise InputError(f"{len(rows)} samples cannot be told apart by their features: remove copies.")
+        direction, threshold = _cut(x[rows], direction)
+        below = x[rows] @ direction <= threshold
         number = len(splits)
         splits.append(Split(direction, threshold, 0, 0))
         low = part(rows[below])
@@ -160,3 +157,33 @@ def _direction(
     quick = replace(settings, iterations=0, solver="cholesky")
     agop = symmetric_metric(fit_rfm(x[chosen], y[chosen], quick, metric=metric).agop(centered=False))
     return torch.linalg.eigh(agop).eigenvectors[:, -1]
+
+
+def _cut(x: Float[Tensor, "B D"], direction: Float[Tensor, " D"]) -> tuple[Float[Tensor, " D"], float]:
+    """Where to part samples: at the median along the direction, or along the feature that parts them most evenly where
+    that leaves fewer than two on a side."""
+    found = _gap(x @ direction)
+    if found is None:
+        options = [(gap, feature) for feature in range(x.shape[1]) if (gap := _gap(x[:, feature])) is not None]
+        if not options:
+            raise InputError(
+                f"{len(x)} samples cannot be parted in two by any of their features: too many are copies of one. "
+                "Remove copies, or allow larger leaves."
+            )
+        found, feature = max(options, key=lambda option: option[0][1])
+        direction = torch.zeros_like(direction)
+        direction[feature] = 1.0
+    return direction, found[0]
+
+
+def _gap(along: Float[Tensor, " B"]) -> tuple[float, int] | None:
+    """The middle of the gap between values nearest to the median, and how many are on its smaller side; None where that
+    is fewer than two. Within a gap, not on a value, rounding cannot send a sample to another leaf."""
+    values = along.sort().values
+    rounding = 64 * torch.finfo(along.dtype).eps * float(values.abs().max())
+    below = torch.nonzero(values[1:] - values[:-1] > rounding).flatten() + 1
+    smaller = torch.minimum(below, len(values) - below)
+    if len(below) == 0 or int(smaller.max()) < 2:
+        return None
+    cut = int(below[smaller.argmax()])
+    return float((values[cut - 1] + values[cut]) / 2), int(smaller.max())

@@ -1,0 +1,175 @@
+"""The direct solver: positive definite, singular, nearly so; rank and condition; memory used in place."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_twins import randn, relative
+
+import equilearn.kernels._solve as solve_file
+from equilearn._check import InputError
+from equilearn.kernels import solve_psd
+from equilearn.kernels._solve import _cholesky_, cutoff, worst_condition
+
+
+def with_spectrum(values, generator, dtype=torch.float64):
+    """A symmetric matrix with these eigenvalues."""
+    n = len(values)
+    q = torch.linalg.qr(randn(n, n, generator=generator)).Q
+    found = (q * torch.as_tensor(values, dtype=torch.float64)) @ q.mT
+    return ((found + found.mT) / 2).to(dtype)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    n=st.integers(1, 24),
+    columns=st.integers(1, 3),
+    digits=st.floats(0, 6),
+    ridge=st.sampled_from([0, 0.1]),
+)
+def test_positive_definite(seed, n, columns, digits, ridge):
+    generator = torch.Generator().manual_seed(seed)
+    spectrum = torch.logspace(0, -digits, n, dtype=torch.float64)
+    gram, y = with_spectrum(spectrum, generator), randn(n, columns, generator=generator)
+    system = gram + ridge * torch.eye(n, dtype=torch.float64)
+    dual, info = solve_psd(gram.clone(), y, ridge)
+    assert (info.method, info.rank, info.size, info.is_singular) == ("cholesky", n, n, False)
+    assert relative(dual, torch.linalg.solve(system, y)) < 1e-14 * n * 10**digits + 1e-13
+    true = float(torch.linalg.cond(system))
+    # The largest eigenvalue is bounded by a norm, the smallest by three steps of power iteration.
+    assert true / 10 <= info.condition <= n**0.5 * true * (1 + 1e-6)
+    assert info.as_dict()["condition"] == info.condition
+
+
+@pytest.mark.parametrize("rank", [1, 5, 11])
+def test_singular_is_solved_on_its_range(rank, dtype, generator):
+    root = randn(12, rank, generator=generator)
+    gram, y = (root @ root.mT).to(dtype), randn(12, 2, generator=generator, dtype=dtype)
+    dual, info = solve_psd(gram.clone(), y)
+    assert (info.method, info.rank, info.is_singular) == ("eigh", rank, True)
+    wanted = torch.linalg.pinv(root @ root.mT, rtol=1e-8, hermitian=True) @ y.double()
+    assert relative(dual.double(), wanted) < (1e-3 if dtype == torch.float32 else 1e-10)
+    values = torch.linalg.svdvals(root).square()
+    assert info.condition == pytest.approx(float(values[0] / values[-1]), rel=1e-3 if dtype == torch.float32 else 1e-8)
+
+
+def test_cholesky_that_fails_part_way_leaves_the_matrix_to_be_had_back(dtype, generator):
+    """The first 30 pivots are overwritten before the 31st is found negative."""
+    gram = with_spectrum(torch.linspace(1, 2, 40), generator, dtype)
+    gram[30, 30] = -1.0
+    y = randn(40, 3, generator=generator, dtype=dtype)
+    broken = gram.clone()
+    assert _cholesky_(broken) is None
+    assert not torch.equal(broken.triu(), gram.triu())
+    assert torch.equal(broken.tril(-1), gram.tril(-1))
+    dual, info = solve_psd(gram.clone(), y)
+    values, vectors = torch.linalg.eigh(gram.double())
+    kept = values > cutoff(dtype) * values[-1]
+    wanted = (vectors[:, kept] / values[kept]) @ vectors[:, kept].mT @ y.double()
+    assert (info.method, info.rank) == ("eigh", 39)
+    assert relative(dual.double(), wanted) < (1e-4 if dtype == torch.float32 else 1e-11)
+
+
+def test_nearly_singular_goes_to_the_eigenproblem(dtype, generator):
+    """Cholesky goes through, but what it gives is rounding: the condition number tells."""
+    eps = torch.finfo(dtype).eps
+    spectrum = torch.ones(20, dtype=torch.float64)
+    spectrum[-1] = 0.3 * cutoff(dtype)
+    gram, y = with_spectrum(spectrum, generator), randn(20, 1, generator=generator)
+    if dtype == torch.float64:
+        spectrum[-1] = 1e-15
+        gram = with_spectrum(spectrum, generator)
+    dual, info = solve_psd(gram.to(dtype), y.to(dtype))
+    assert (info.method, info.rank) == ("eigh", 19)
+    assert relative(dual.double(), torch.linalg.pinv(gram, rtol=1e-5, hermitian=True) @ y) < 1e3 * eps
+    assert worst_condition(dtype) > 1 / cutoff(dtype) / 10
+
+
+def test_ridge_makes_it_well_posed(dtype, generator):
+    root = randn(15, 4, generator=generator, dtype=dtype)
+    gram, y = root @ root.mT, randn(15, 2, generator=generator, dtype=dtype)
+    dual, info = solve_psd(gram.clone(), y, 0.1)
+    assert (info.method, info.rank) == ("cholesky", 15)
+    wanted = torch.linalg.solve(gram.double() + 0.1 * torch.eye(15, dtype=torch.float64), y.double())
+    assert relative(dual.double(), wanted) < (1e-3 if dtype == torch.float32 else 1e-12)
+
+
+def test_zero_and_empty(dtype):
+    dual, info = solve_psd(torch.zeros(4, 4, dtype=dtype), torch.ones(4, 2, dtype=dtype))
+    assert not bool(dual.any())
+    assert (info.method, info.rank, info.condition) == ("eigh", 0, math.inf)
+    dual, info = solve_psd(torch.zeros(0, 0, dtype=dtype), torch.ones(0, 2, dtype=dtype))
+    assert dual.shape == (0, 2) and info.size == 0 and not info.is_singular
+    dual, _ = solve_psd(torch.full((1, 1), 4.0, dtype=dtype), torch.ones(1, 1, dtype=dtype))
+    assert dual.item() == 0.25
+
+
+def test_memory_is_used_in_place_and_targets_are_left_alone(generator):
+    gram, y = with_spectrum([1.0, 2.0, 3.0], generator), randn(3, 1, generator=generator)
+    before, targets = gram.clone(), y.clone()
+    assert _cholesky_(gram) is gram
+    upper = gram.triu()
+    torch.testing.assert_close(upper.mT @ upper, before)
+    solve_psd(before, y)
+    assert torch.equal(y, targets)
+
+
+def test_matrix_that_is_not_contiguous(generator):
+    whole = with_spectrum(torch.linspace(1, 3, 12), generator)
+    wide = torch.zeros(12, 24, dtype=torch.float64)
+    wide[:, ::2] = whole
+    y = randn(12, 2, generator=generator)
+    dual, info = solve_psd(wide[:, ::2], y)
+    assert info.method == "cholesky"
+    torch.testing.assert_close(dual, torch.linalg.solve(whole, y))
+    wide[:, ::2] = 1.0
+    assert solve_psd(wide[:, ::2], y)[1].rank == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_matrix_that_is_not_finite(bad):
+    gram = torch.eye(3)
+    gram[2, 0] = gram[0, 2] = bad
+    with pytest.raises(InputError, match="NaN or infinities"):
+        solve_psd(gram, torch.ones(3, 1))
+
+
+# --- more unknowns than an eigenproblem can take --------------------------------------------
+
+
+@pytest.fixture
+def few_unknowns(monkeypatch):
+    monkeypatch.setattr(solve_file, "EIGH_LIMIT", 10)
+
+
+def test_large_singular_matrix_gets_a_ridge_that_is_reported(few_unknowns, dtype, generator):
+    root = randn(40, 15, generator=generator, dtype=dtype)
+    gram, y = root @ root.mT, root @ randn(15, 2, generator=generator, dtype=dtype)  # y in the range
+    dual, info = solve_psd(gram.clone(), y)
+    eps, largest = torch.finfo(dtype).eps, float(torch.linalg.eigvalsh(gram)[-1])
+    assert (info.method, info.rank) == ("cholesky", 40)
+    assert 0 < info.ridge <= 4e3 * eps * 40**0.5 * largest
+    assert relative(gram @ dual, y) < (5e-2 if dtype == torch.float32 else 1e-6)
+    ridge = 1e-3 * largest
+    dual, info = solve_psd(gram.clone(), y, ridge)
+    assert info.ridge == ridge
+    assert relative(dual, torch.linalg.solve(gram + ridge * torch.eye(40, dtype=dtype), y)) < 1e3 * eps
+
+
+def test_large_matrix_that_is_indefinite_is_refused(few_unknowns, generator):
+    gram = with_spectrum([-1.0, *[1.0] * 19], generator)
+    with pytest.raises(InputError, match="20 points is not positive semidefinite up to rounding in torch.float64"):
+        solve_psd(gram, torch.ones(20, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 50])
+def test_mirror(rows, generator):
+    gram = randn(7, 7, generator=generator)
+    wanted = gram.tril() + gram.tril(-1).mT
+    solve_file._mirror_(gram, rows)
+    assert torch.equal(gram, wanted)
