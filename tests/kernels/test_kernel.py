@@ -64,10 +64,18 @@ def test_gram_in_small_blocks_into_given_memory(kernel, dtype, tolerance, genera
     assert kernel.gram(x, z, metric, out) is out
     torch.testing.assert_close(out, wanted, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(kernel.gram(x, None, metric), symmetric, rtol=tolerance, atol=tolerance)
-    blocks = torch.full((11, 6), math.nan, dtype=dtype)
-    for part, block in kernel.blocks(x, z, metric, 4):
-        blocks[part] = block
-    torch.testing.assert_close(blocks, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("tile", [4, 100])
+def test_product_without_the_matrix(kernel, tile, dtype, tolerance, generator, monkeypatch):
+    monkeypatch.setattr(kernel_file, "TILE", tile)
+    x, z = (randn(n, 3, generator=generator, dtype=dtype) for n in (11, 6))
+    metric, vectors = random_metric(3, generator, dtype), randn(6, 2, generator=generator, dtype=dtype)
+    found = kernel.product(x, z, metric, vectors)
+    torch.testing.assert_close(found, kernel.gram(x, z, metric) @ vectors, rtol=tolerance, atol=tolerance)
+    assert kernel.product(x[:0], z, metric, vectors).shape == (0, 2)
+    assert not kernel.product(x, z[:0], metric, vectors[:0]).any()
 
 
 @pytest.mark.parametrize("kernel", [k for k in KERNELS if not isinstance(k, Quadratic)], ids=str)

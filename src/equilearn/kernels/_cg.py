@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from equilearn.kernels._kernel import Kernel
+from equilearn.kernels._kernel import TILE, Kernel
 from equilearn.kernels._solve import SolveInfo
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-5}
@@ -16,12 +16,9 @@ MOST_ITERATIONS = 300
 MOST_CENTERS = 2_000
 PRECONDITIONER_BYTES = 2**30
 
-ROWS = 2_048
-"""Side of the blocks of K that are worked on at a time."""
-
 
 def symmetric_product(
-    kernel: Kernel, x: Float[Tensor, "N D"], metric: Tensor, vectors: Float[Tensor, "N C"], rows: int = ROWS
+    kernel: Kernel, x: Float[Tensor, "N D"], metric: Tensor, vectors: Float[Tensor, "N C"], rows: int = TILE
 ) -> Float[Tensor, "N C"]:
     """`K vectors` without K: each block on one side of the diagonal serves twice. O(N^2 (D + C)), memory O(rows^2)."""
     out = torch.zeros_like(vectors)
@@ -119,5 +116,4 @@ def solve_cg(
         rho, before = (r * s).sum(0), rho
         p = s + (rho / before.clamp_min(tiny)) * p
         done += 1
-    spread = float("nan")
-    return best_dual, SolveInfo("cg", len(x), len(x), spread, best, done)
+    return best_dual, SolveInfo("cg", None, len(x), None, best, done, ridge)

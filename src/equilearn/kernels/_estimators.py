@@ -44,7 +44,7 @@ class _Base(BaseEstimator):
         self,
         kernel: Any = "laplace",
         *,
-        bandwidth: Any = "median",
+        bandwidth: Any = "auto",
         p: float = 2.0,
         q: float = 1.0,
         iterations: int = 5,
@@ -103,6 +103,8 @@ class _Base(BaseEstimator):
 
     def _settings(self) -> Settings:
         kernel, bandwidth = self.kernel, self.bandwidth
+        if isinstance(bandwidth, str) and bandwidth == "auto":
+            bandwidth = "median" if isinstance(kernel, str) else None
         named = float(bandwidth) if isinstance(bandwidth, Real) else bandwidth
         named = None if isinstance(named, str) else named
         if isinstance(kernel, str):
@@ -194,7 +196,8 @@ class RFMRegressor(RegressorMixin, _Base):
 
     Args:
         kernel: `"laplace"`, `"gaussian"`, `"generalized"` (`exp(-|x|_p^q / L^q)`) or `"quadratic"`, or a `Kernel`.
-        bandwidth: the length L; `"median"` for the median distance between points, measured anew under each metric.
+        bandwidth: the length L; `"median"` for the median distance between points, measured anew under each metric;
+            `"auto"` for the median, or for the kernel's own where a `Kernel` is given.
         p, q: of the generalised kernel, `0 < q <= p <= 2`.
         iterations: how many times the metric is learned; 0 is plain kernel ridge regression.
         ridge: added to the diagonal of the Gram matrix, whose own entries are 1.

@@ -22,6 +22,9 @@ Metric: TypeAlias = Tensor
 BLOCK = 1 << 20
 """Entries of a Gram matrix that are worked on at a time: they stay in the cache."""
 
+TILE = 2_048
+"""Side of the tiles of a Gram matrix that is used without being stored."""
+
 
 class Kernel(ABC):
     """A kernel `k_M(x, z)` that depends on a metric M."""
@@ -52,14 +55,18 @@ class Kernel(ABC):
         O(N K D), in blocks that stay in the cache; no memory beyond the result and O((N + K) D).
         """
 
-    def blocks(
-        self, x: Float[Tensor, "N D"], z: Float[Tensor, "K D"], metric: Metric, rows: int
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """The Gram matrix, `rows` rows at a time. The memory of a block is used again for the next."""
-        out = x.new_empty(min(rows, len(x)), len(z))
-        for start in range(0, len(x), rows):
-            part = slice(start, min(start + rows, len(x)))
-            yield part, self.gram(x[part], z, metric, out[: part.stop - part.start])
+    def product(
+        self, x: Float[Tensor, "N D"], z: Float[Tensor, "K D"], metric: Metric, vectors: Float[Tensor, "K C"]
+    ) -> Float[Tensor, "N C"]:
+        """`k_M(x, z) vectors` without the matrix: O(N K (D + C)), memory of a tile."""
+        out = x.new_zeros(len(x), vectors.shape[1])
+        tile = x.new_empty(min(len(x), TILE) * min(len(z), TILE))
+        for rows in row_blocks(len(x), 1, TILE):
+            for columns in row_blocks(len(z), 1, TILE):
+                shape = (rows.stop - rows.start, columns.stop - columns.start)
+                part = self.gram(x[rows], z[columns], metric, tile[: shape[0] * shape[1]].view(shape))
+                out[rows].addmm_(part, vectors[columns])
+        return out
 
 
 class RadialKernel(Kernel):

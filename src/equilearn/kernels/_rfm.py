@@ -98,13 +98,9 @@ class RFM:
     best: int = 0
 
     def __call__(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Outputs for the rows of `x`. O(B N (D + C)), in blocks of rows; no gradients, for which see `agop`."""
+        """Outputs for the rows of `x`. O(B N (D + C)), memory of a tile; no gradients, for which see `agop`."""
         x = self._checked(x)
-        out = x.new_empty(len(x), self.dual.shape[1])
-        rows = max(1, (1 << 24) // max(len(self.centers), 1))
-        for part, block in self.kernel.blocks(x, self.centers, self.metric, rows):
-            torch.mm(block, self.dual, out=out[part])
-        return out
+        return self.kernel.product(x, self.centers, self.metric, self.dual)
 
     def agop(self, x: Float[Tensor, "B D"] | None = None, *, centered: bool = True) -> Tensor:
         """The average gradient outer product over `x` (default: over the training inputs)."""

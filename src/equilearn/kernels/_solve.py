@@ -26,25 +26,25 @@ class SolveInfo:
 
     Args:
         method: `"cholesky"`, `"eigh"`, `"cg"` or `"stochastic"`.
-        rank: numerical rank of `K + ridge I`, as far as it was determined (all of it for Cholesky).
+        rank: numerical rank of `K + ridge I` (all of it for Cholesky); None where an iterative solver did not ask.
         size: number of unknowns.
-        condition: estimated condition number (2-norm within a small factor), on the range that was solved on.
+        condition: estimated condition number (2-norm within a small factor), on the range that was solved on; or None.
         residual: relative residual |(K + ridge I) dual - Y| / |Y|, where it was computed.
         iterations: of an iterative solver, or epochs.
         ridge: what a Cholesky solution had on its diagonal; more than was asked for where rounding needed it.
     """
 
     method: str
-    rank: int
+    rank: int | None
     size: int
-    condition: float
+    condition: float | None
     residual: float | None = None
     iterations: int = 0
     ridge: float | None = None
 
     @property
     def is_singular(self) -> bool:
-        return self.rank < self.size
+        return self.rank is not None and self.rank < self.size
 
     def as_dict(self) -> dict[str, Any]:
         """Numbers, strings and None only."""

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from equilearn._check import InputError
-from equilearn.kernels._kernel import BLOCK, Kernel
+from equilearn.kernels._kernel import Kernel
 from equilearn.kernels._solve import SolveInfo
 
 BLOCK_POINTS = 4_096
@@ -75,7 +75,7 @@ def solve_stochastic(
         for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(block):
             squares += _solve_block(kernel, x, y, metric, ridge, dual, chosen)
         residual = squares**0.5 / size
-    return dual, SolveInfo("stochastic", len(x), len(x), float("nan"), residual, done, ridge)
+    return dual, SolveInfo("stochastic", None, len(x), None, residual, done, ridge)
 
 
 def _solve_block(
@@ -83,9 +83,7 @@ def _solve_block(
 ) -> float:
     """Make the equations of the chosen points hold, by their own coefficients; the squared residual before that."""
     points = x[chosen]
-    r = y[chosen] - ridge * dual[chosen]
-    for part, rows in kernel.blocks(points, x, metric, max(1, BLOCK // len(x))):
-        r[part].addmm_(rows, dual, alpha=-1)
+    r = y[chosen] - ridge * dual[chosen] - kernel.product(points, x, metric, dual)
     gram = kernel.gram(points, None, metric).to(torch.float64)
     # What rounding of the kernel needs. A larger block matrix is a shorter step to the same solution.
     spare = 8 * torch.finfo(x.dtype).eps * float(gram.diagonal().mean()) * len(chosen) ** 0.5
