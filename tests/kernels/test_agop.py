@@ -159,8 +159,21 @@ def test_kernel_without_a_closed_form(generator):
 def test_cheapest_form():
     assert cheapest_form(1000, 1000, 1, 10, None) == "direct"
     assert cheapest_form(100, 100, 50, 500, None) == "gram"
+    assert cheapest_form(20_000, 100_000, 1000, 500, None) == "direct"  # the other's matrix would take 80 GB
     slots = find_slots(one_hot_pairs(23, 400, torch.Generator().manual_seed(0)))
     assert cheapest_form(500, 500, 23, 46, slots) == "slots"
+
+
+def test_direct_form_weighs_the_centers_for_a_few_outputs_at_a_time(generator, monkeypatch):
+    x, dual, metric = randn(30, 4, generator=generator), randn(30, 7, generator=generator), torch.eye(4).double()
+    monkeypatch.setattr(agop_file, "CHUNK", 240)  # 120 entries an output
+    sizes = []
+    with monkeypatch.context() as patched:
+        flatten = torch.Tensor.flatten
+        patched.setattr(torch.Tensor, "flatten", lambda t, *a: sizes.append(t.numel()) or flatten(t, *a))
+        found = kernel_agop(Gaussian(2.0), x, None, dual, metric, form="direct")
+    assert max(sizes) <= 240
+    assert relative(found, slow_agop(Gaussian(2.0), x, x, dual, metric, True)) < 1e-12
 
 
 # --- slots ----------------------------------------------------------------------------------

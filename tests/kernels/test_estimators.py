@@ -222,6 +222,7 @@ def test_predictions_that_are_refused():
         ({"kernel": Quadratic(), "bandwidth": 2.0}, "quadratic kernel has no bandwidth"),
         ({"kernel": "generalized", "p": 3.0}, "0 < q <= p <= 2, got p=3"),
         ({"kernel": "generalized", "q": 2.5}, "0 < q <= p <= 2, got p=2, q=2.5"),
+        ({"kernel": "generalized", "p": "2"}, "p and q must be numbers, got p='2'"),
         ({"iterations": -1}, "iterations must be a whole number >= 0"),
         ({"iterations": 2.5}, "iterations must be a whole number >= 0, got 2.5"),
         ({"ridge": -1}, "ridge must be a number >= 0, got -1"),
@@ -394,6 +395,21 @@ def test_huge_values_are_refused():
     x, y = arrays()
     with pytest.raises(InputError, match="would overflow torch.float64. Scale the features"):
         RFMRegressor(metric="identity").fit(1e200 * x, y)
+    with pytest.raises(InputError, match="would overflow torch.float64. Scale the targets"):
+        RFMRegressor().fit(x, 1e200 * y)
+    with pytest.raises(InputError, match=r"4 features, the first in column 0, have a variance whose inverse over"):
+        RFMRegressor().fit(1e-155 * x, y)
+
+
+@pytest.mark.parametrize("kernel", ["laplace", "gaussian"])
+def test_features_that_are_mostly_zero(kernel):
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((400, 6)) < 0.05, rng.normal(size=(400, 6)), 0.0)  # most pairs of rows are equal
+    y = x[:, 0] + x[:, 1]
+    model = RFMRegressor(kernel).fit(x[:300], y[:300])
+    assert min(record["bandwidth"] for record in model.history_) > 1e-3  # not the rounding of a distance
+    assert model.score(x[300:], y[300:]) > 0.9
+    assert set(np.argsort(model.feature_importances_)[-2:]) == {0, 1}
 
 
 # --- many samples ---------------------------------------------------------------------------

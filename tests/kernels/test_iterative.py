@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernel_twins import KERNELS, randn, random_metric, relative
 
 import equilearn.kernels._cg as cg_file
-from equilearn._check import InputError
+from equilearn._check import InputError, InputTypeError
 from equilearn.kernels import Gaussian, Laplace, Quadratic, solve_cg, solve_psd, solve_stochastic
 from equilearn.kernels._cg import NystromPreconditioner, symmetric_product
 from equilearn.kernels._solvers import DIRECT_LIMIT, SOLVERS, solver_of
@@ -160,6 +160,23 @@ def test_very_few_points(points):
     stochastic, _ = solve_stochastic(Laplace(2.0), x, y, metric, 0.1, block=2, passes=200)
     assert relative(cg, wanted) < 1e-6
     assert relative(stochastic, wanted) < 1e-4
+
+
+@pytest.mark.parametrize("solve", [solve_cg, solve_stochastic])
+def test_systems_that_are_refused(solve):
+    x, y, metric = torch.eye(3), torch.ones(3, 1), torch.ones(3)
+    with pytest.raises(InputTypeError, match="float32 or float64 throughout, got torch.float16"):
+        solve(Laplace(1.0), x.half(), y.half(), metric.half())
+    with pytest.raises(InputError, match=r"one row for each of the 3 points, \(N, C\); got \(3,\)"):
+        solve(Laplace(1.0), x, y[:, 0], metric)
+    with pytest.raises(InputError, match="ridge must be a finite number >= 0, got nan"):
+        solve(Laplace(1.0), x, y, metric, float("nan"))
+
+
+@pytest.mark.parametrize("name", ["passes", "block"])
+def test_no_pass_and_no_block_are_refused(name):
+    with pytest.raises(InputError, match=f"{name} must be a whole number >= 1, got 0"):
+        solve_stochastic(Laplace(1.0), torch.eye(3), torch.ones(3, 1), torch.ones(3), **{name: 0})
 
 
 # --- by name --------------------------------------------------------------------------------

@@ -209,6 +209,8 @@ def test_psd_power_clamps_noise(dtype):
     wanted = (q * torch.tensor([3.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64) ** 0.25) @ q.mT
     assert relative(found, wanted) < (1e-5 if dtype == torch.float32 else 1e-13)
     assert psd_power(torch.tensor([4.0, -1.0]), 0.5).tolist() == [2.0, 0.0]
+    with pytest.raises(InputError, match="exponent must be a number > 0, got -1"):
+        psd_power(metric, -1)
 
 
 @pytest.mark.parametrize("diagonal", [False, True])

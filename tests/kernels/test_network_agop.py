@@ -98,6 +98,11 @@ def test_what_is_refused():
         (lambda v: v[:2], InputError, r"3 inputs gave an output of shape \(2, 4\)"),
         (lambda v: v.argmax(1), InputError, "do not depend on its inputs"),
         (lambda v: v.detach(), InputError, "do not depend on its inputs"),
+        (
+            lambda v: v.sqrt(),
+            InputError,
+            "the AGOP of the model holds 1[26] NaN|the AGOP of the model holds .* infinite",
+        ),
     ):
         with pytest.raises(error, match=message):
             agop(model, x)

@@ -12,9 +12,10 @@ import torch
 from kernel_twins import KERNELS, randn, random_metric, relative, slow_agop, slow_gram
 
 import equilearn.kernels._cg as cg_file
+import equilearn.kernels._rfm as rfm_file
 import equilearn.kernels._solve as solve_file
 from equilearn._check import InputError, InputTypeError
-from equilearn.kernels import RFM, Gaussian, Laplace, Quadratic, Settings, SingularKernelWarning, fit_rfm
+from equilearn.kernels import RFM, Gaussian, Laplace, Quadratic, Settings, SingularKernelWarning, fit_rfm, solve_cg
 from equilearn.kernels._rfm import median_distance
 
 
@@ -169,6 +170,13 @@ def test_median_bandwidth_follows_the_metric(generator):
     assert fit_rfm(x, y, kernel="quadratic", bandwidth="median", ridge=1.0).kernel == Quadratic()
 
 
+def test_rounding_is_no_median_distance(dtype, generator):
+    x = torch.cat([torch.full((75, 4), 0.1), randn(25, 4, generator=generator)]).to(dtype)
+    assert median_distance(x, torch.eye(4, dtype=dtype)) == 0  # 2,775 of 4,950 pairs are copies
+    machine = fit_rfm(x, x[:, :1] - x[:, :1].mean(), bandwidth="median", ridge=1e-2, iterations=2)
+    assert [record["bandwidth"] for record in machine.history] == [2.5] * 3
+
+
 @pytest.mark.parametrize("solver", ["cg", "stochastic"])
 def test_other_solvers_learn_the_same_metric(solver, generator):
     x, y = data(generator, points=150)
@@ -180,6 +188,20 @@ def test_other_solvers_learn_the_same_metric(solver, generator):
 
 
 # --- where it starts ------------------------------------------------------------------------
+
+
+def test_iterative_solver_starts_from_the_last_solution(generator, monkeypatch):
+    starts = []
+
+    def solver(kernel, x, y, metric, ridge, start, source):
+        starts.append(start)
+        return solve_cg(kernel, x, y, metric, ridge, start, source)
+
+    monkeypatch.setattr(rfm_file, "solver_of", lambda name, points: solver)
+    x, y = data(generator)
+    duals = []
+    fit_rfm(x, y, iterations=2, ridge=0.1, observe=lambda t, machine: duals.append(machine.dual))
+    assert starts[0] is None and starts[1] is duals[0] and starts[2] is duals[1]
 
 
 def test_initial_metric(generator):
@@ -271,6 +293,7 @@ X, Y = torch.zeros(3, 2), torch.zeros(3, 1)
         (X + math.nan, Y, InputError, "x holds 6 NaN"),
         (X, Y + math.inf, InputError, "y holds 0 NaN and 3 infinite"),
         (X + 1e30, Y, InputError, r"x reaches 1e\+30; its squares would overflow torch.float32"),
+        (X, Y + 1e30, InputError, r"y reaches 1e\+30; its squares would overflow torch.float32. Scale the targets"),
     ],
 )
 def test_data_that_are_refused(x, y, error, message):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kernel_twins import randn, relative
 
 import equilearn.kernels._solve as solve_file
-from equilearn._check import InputError
+from equilearn._check import InputError, InputTypeError
 from equilearn.kernels import solve_psd
 from equilearn.kernels._solve import _cholesky_, cutoff, worst_condition
 
@@ -59,9 +59,10 @@ def test_singular_is_solved_on_its_range(rank, dtype, generator):
 
 
 def test_cholesky_that_fails_part_way_leaves_the_matrix_to_be_had_back(dtype, generator):
-    """The first 30 pivots are overwritten before the 31st is found negative."""
+    """The first 39 pivots are overwritten before the 40th is found negative."""
     gram = with_spectrum(torch.linspace(1, 2, 40), generator, dtype)
-    gram[30, 30] = -1.0
+    whole = gram.double()
+    gram[39, 39] = float(whole[39, :39] @ torch.linalg.solve(whole[:39, :39], whole[:39, 39])) - 1e-4
     y = randn(40, 3, generator=generator, dtype=dtype)
     broken = gram.clone()
     assert _cholesky_(broken) is None
@@ -137,6 +138,22 @@ def test_matrix_that_is_not_finite(bad):
     gram[2, 0] = gram[0, 2] = bad
     with pytest.raises(InputError, match="NaN or infinities"):
         solve_psd(gram, torch.ones(3, 1))
+
+
+def test_systems_that_are_refused():
+    one, y = torch.eye(3), torch.ones(3, 1)
+    for gram, targets, ridge, error, message in (
+        (one[:, :2], y, 0.0, InputError, r"must be square, got \(3, 2\)"),
+        (one, y[:2], 0.0, InputError, r"one row for each of the 3 points, \(N, C\); got \(2, 1\)"),
+        (one, y[:, 0], 0.0, InputError, r"\(N, C\); got \(3,\)"),
+        (one, y, -1.0, InputError, "ridge must be a finite number >= 0, got -1.0"),
+        (one, y.double(), 0.0, InputTypeError, "got torch.float32 and targets of torch.float64"),
+        (one.half(), y.half(), 0.0, InputTypeError, "float32 or float64 throughout, got torch.float16"),
+        (-one, y, 0.0, InputError, "not positive semidefinite: its eigenvalues go from -1 to -1"),
+        (torch.diag(torch.tensor([2.0, 1.0, -1.0])), y, 0.0, InputError, "go from -1 to 2, which is no rounding"),
+    ):
+        with pytest.raises(error, match=message):
+            solve_psd(gram.clone(), targets, ridge)
 
 
 # --- more unknowns than an eigenproblem can take --------------------------------------------

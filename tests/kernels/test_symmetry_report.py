@@ -26,6 +26,7 @@ from equilearn.kernels import (
     spectrum,
     symmetry_report,
 )
+from equilearn.kernels._singled_out import single_out
 
 TABLES = [
     (Cyclic(5), "*"),
@@ -302,6 +303,28 @@ def test_matrices_without_content_single_nothing_out(M: Tensor):
     assert len(report.commuting()) == 10
     json.dumps(report.as_dict(), allow_nan=False)
     assert "nothing in Dih(5)" in str(report)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_scale_of_the_features_does_not_matter(factor):
+    """The squares of such entries vanish, or overflow."""
+    table = operation_table(Cyclic(11))
+    M = imposed_features(torch.tensor([*range(11, 22), *range(11)]))
+    plain, scaled = symmetry_report(M, table.symmetry), symmetry_report(factor * M, table.symmetry)
+    assert scaled.discovered.elements == plain.discovered.elements == (0, table.reflection(0))
+    torch.testing.assert_close(scaled.coefficients / factor, plain.coefficients)
+    torch.testing.assert_close(scaled.commutators, plain.commutators, rtol=0, atol=1e-12)
+    assert scaled.spectrum.effective_rank == pytest.approx(plain.spectrum.effective_rank)
+
+
+def test_an_element_and_its_inverse_count_as_one_of_twice_the_square():
+    group, order = Cyclic(12), torch.arange(12)
+    coefficients = torch.full((12,), 0.05, dtype=torch.float64)
+    coefficients[4] = coefficients[8] = 1.0
+    found = single_out(group, -order % 12, coefficients, coefficients, 12, torch.zeros(12, dtype=torch.int64), False)
+    assert (found.elements, found.members) == ((4,), (0, 4, 8))
+    others = 4 * 2 + 1  # four pairs, and the element of order 2
+    assert found.share == pytest.approx(2 / (2 + others * 0.05**2), rel=1e-12)
 
 
 def test_two_elements_are_too_few_to_compare_but_enough_to_test():

@@ -173,6 +173,17 @@ def test_rotations_that_round(dtype, generator):
     assert split_symmetry(x, x[:7], eq.Symmetry(eq.Dihedral(3), input=rep)).order == 1
 
 
+def test_noise_that_swaps_neighbours(generator):
+    """Equal up to the tolerance only: in the order of their projections some samples change places."""
+    x = torch.rand(200, 1, 4, 4, generator=generator, dtype=torch.float64)
+    orbit = torch.cat([torch.rot90(x, k, (2, 3)) for k in range(4)])
+    noisy = orbit + 1e-5 * torch.rand(orbit.shape, generator=generator, dtype=torch.float64)
+    assert split_symmetry(noisy, x[:3] + 1.0, TURNS, tolerance=1e-4).order == 4
+    assert split_symmetry(noisy, x[:3] + 1.0, TURNS).order == 1
+    noisy[0] += 0.1
+    assert split_symmetry(noisy, x[:3] + 1.0, TURNS, tolerance=1e-4).order == 1
+
+
 def test_targets_that_transform(generator):
     rep = eq.reps.defining(eq.Cyclic(4))
     both = eq.Symmetry(eq.Cyclic(4), input=rep, output=rep)

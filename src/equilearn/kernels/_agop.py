@@ -27,7 +27,10 @@ FORMS = ("direct", "gram", "slots")
 """The three ways to the inner sum of a radial kernel."""
 
 CHUNK = 1 << 24
-"""Entries of the largest temporary, in numbers."""
+"""Entries of the largest temporary, in numbers; the form `"gram"` has a K x K matrix besides."""
+
+GRAM_CENTERS = 20_000
+"""Most centers for which the form `"gram"` is taken of itself: its matrix is as large as that of the direct solver."""
 
 
 def kernel_agop(
@@ -110,19 +113,23 @@ def _radial(
 
 
 def cheapest_form(points: int, centers: int, outputs: int, width: int, slots: Slots | None) -> str:
-    """The form with the fewest multiplications; see the file's docstring."""
+    """The form with the fewest multiplications of those whose memory is bounded; see the file's docstring."""
     outer = points * outputs * width**2
-    costs = {"direct": points * centers * outputs * width + outer, "gram": points * centers * centers}
+    costs = {"direct": points * centers * outputs * width + outer}
+    if centers <= GRAM_CENTERS:
+        costs["gram"] = points * centers * centers
     if slots is not None:
         costs["slots"] = points * centers * (outputs * slots.count + 2) + outer
     return min(costs, key=lambda name: costs[name])
 
 
 def _direct_residuals(phi: Tensor, x: Tensor, z: Tensor, dual: Tensor) -> Float[Tensor, "B C D"]:
-    weights = phi @ dual
-    weighted = (dual[:, :, None] * z[:, None, :]).flatten(1)  # (K, C D)
-    pulled = (phi @ weighted).unflatten(1, (dual.shape[1], z.shape[1]))
-    return (weights[:, :, None] * x[:, None, :]).sub_(pulled)
+    r = (phi @ dual)[:, :, None] * x[:, None, :]
+    step = max(1, CHUNK // max(z.numel(), 1))
+    for part, here in zip(dual.split(step, dim=1), r.split(step, dim=1), strict=True):
+        weighted = (part[:, :, None] * z[:, None, :]).flatten(1)  # (K, C D), for some of the outputs
+        here.sub_((phi @ weighted).unflatten(1, (part.shape[1], z.shape[1])))
+    return r
 
 
 def _slot_residuals(slots: Slots) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from equilearn.kernels._kernel import TILE, Kernel
-from equilearn.kernels._solve import SolveInfo
+from equilearn.kernels._solve import SolveInfo, check_system
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-5}
 """Relative residual at which a column of targets counts as solved."""
@@ -83,9 +83,13 @@ def solve_cg(
         tolerance: relative residual of each column of Y; default 1e-8, in float32 1e-5.
         iterations: at most so many.
 
+    Raises:
+        InputError: shapes or types that do not fit, or a negative ridge.
+
     Cost: an iteration half of the kernel's N^2 entries, each used twice: O(N^2 (D + C)); memory O(N m) with
     m = 2,000 points of the preconditioner, or fewer where these would take more than 1 GiB.
     """
+    check_system(x, y, ridge)
     tolerance = TOLERANCE[x.dtype] if tolerance is None else tolerance
     most = min(MOST_CENTERS, len(x), max(1, PRECONDITIONER_BYTES // (len(x) * x.element_size())))
     chosen = torch.randperm(len(x), generator=generator)[:most].to(x.device)

@@ -90,7 +90,14 @@ def metric_of(metric: Any, x: Float[Tensor, "N D"]) -> Tensor | None:
     variance = x.var(0, correction=0)
     # A constant feature tells nothing: no weight, rather than an infinite one.
     constant = variance <= (8 * torch.finfo(x.dtype).eps * x.abs().amax(0)) ** 2
-    return torch.where(constant, 0.0, 1 / variance.masked_fill(constant, 1.0))
+    found = torch.where(constant, 0.0, 1 / variance.masked_fill(constant, 1.0))
+    bad = torch.nonzero(~found.isfinite()).flatten().tolist()
+    require(
+        not bad,
+        f"{len(bad)} features, the first in column {(bad or [0])[0]}, have a variance whose inverse overflows "
+        f"{x.dtype}. Scale them.",
+    )
+    return found
 
 
 def _no_metric(metric: Any) -> str:

@@ -196,11 +196,12 @@ class RFMRegressor(RegressorMixin, _Base):
 
     Args:
         kernel: `"laplace"`, `"gaussian"`, `"generalized"` (`exp(-|x|_p^q / L^q)`) or `"quadratic"`, or a `Kernel`.
-        bandwidth: the length L; `"median"` for the median distance between points, measured anew under each metric;
+        bandwidth: the length L; `"median"` for the median distance between points, measured anew under each metric
+            (the kernel's own where that is 0, and where much of the data is copies a fixed length serves better);
             `"auto"` for the median, or for the kernel's own where a `Kernel` is given.
         p, q: of the generalised kernel, `0 < q <= p <= 2`.
         iterations: how many times the metric is learned; 0 is plain kernel ridge regression.
-        ridge: added to the diagonal of the Gram matrix, whose own entries are 1.
+        ridge: added to the diagonal of the Gram matrix, whose own entries are 1 but for the quadratic kernel.
         exponent: s in `M = G^s`, the exponent of the *metric*; 1/2 in the published studies of modular arithmetic.
         centered: whether the mean gradient is subtracted.
         normalize: `"max"`, `"trace"` or `"none"`: the scale of M.

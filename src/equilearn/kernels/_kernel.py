@@ -191,6 +191,8 @@ class Generalized(RadialKernel):
 
     def __post_init__(self) -> None:
         _check_length(self.length)
+        numbers = isinstance(self.p, Real) and isinstance(self.q, Real)
+        require(numbers, f"p and q must be numbers, got p={self.p!r}, q={self.q!r}.")
         require(
             0 < self.q <= self.p <= 2,
             f"The generalised kernel is positive definite for 0 < q <= p <= 2, got p={self.p:g}, q={self.q:g}.",

@@ -124,15 +124,16 @@ def spectrum(M: Float[Tensor, "D D"]) -> Spectrum:
     square(M, "M")
     values = torch.linalg.eigvalsh(M)
     size = values.abs()
-    total = float(size.sum())
     top = float(size.max())
+    shares = (size / top).to(torch.float64) if top > 0 else size  # squares of the values themselves could overflow
+    total = float(shares.sum())
     return Spectrum(
         rank=int((size > len(M) * torch.finfo(M.dtype).eps * top).sum()),
-        effective_rank=total**2 / float((size**2).sum()) if total > 0 else 0.0,
+        effective_rank=total**2 / float((shares**2).sum()) if total > 0 else 0.0,
         trace=float(values.sum()),
         largest=float(values[-1]),
         smallest=float(values[0]),
-        negative_share=float(size[values < 0].sum()) / total if total > 0 else 0.0,
+        negative_share=float(shares[values < 0].sum()) / total if total > 0 else 0.0,
     )
 
 

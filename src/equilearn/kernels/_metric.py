@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import one_of
+from equilearn._check import one_of, require
 
 NORMALIZATIONS = ("none", "max", "trace")
 
@@ -21,12 +21,19 @@ def psd_power(metric: Tensor, exponent: float) -> Tensor:
 
     By the symmetric eigenproblem: a general matrix root is complex as soon as rounding makes one
     eigenvalue negative. Eigenvalues under D times the rounding of the largest are 0: a root would turn
-    noise of 1e-16 into weights of 1e-8, which a ridgeless solve then amplifies. O(D^3), O(D) for a diagonal.
+    noise of 1e-16 into weights of 1e-8, which a ridgeless solve then amplifies. O(D^3), O(D) for a diagonal, of which
+    no entry above 0 is taken for rounding.
+
+    Raises:
+        InputError: an exponent that is not positive.
 
     Example:
         >>> psd_power(torch.diag(torch.tensor([4.0, 9.0, -1e-9])), 0.5).diagonal()
         tensor([2., 3., 0.])
     """
+    require(
+        exponent > 0, f"exponent must be a number > 0, got {exponent!r}: the power of an eigenvalue 0 would not be 0."
+    )
     if metric.ndim == 1:
         return metric.clamp_min(0) if exponent == 1 else _power(metric, exponent)
     symmetric = (metric + metric.mT) / 2
@@ -37,7 +44,6 @@ def psd_power(metric: Tensor, exponent: float) -> Tensor:
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:
-    # pow(0, s) is 0 for s > 0; s = 0 would turn noise into ones, and is refused where it is set.
     return values.clamp_min(0) ** exponent
 
 

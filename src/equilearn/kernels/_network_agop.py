@@ -34,8 +34,8 @@ def agop(
         chunk: samples a backward pass.
 
     Raises:
-        InputError: empty data, NaN, or outputs that do not
-            depend on the inputs differentiably.
+        InputError: empty data, NaN in them or in the gradients, or outputs that do not depend on the inputs
+            differentiably.
 
     Cost: as many backward passes as the model has outputs; O(N C D^2) for the products, memory O(chunk C D).
     Source: A. Radhakrishnan et al., Science 383 (2024), eq. 1.
@@ -63,7 +63,7 @@ def agop(
     total /= len(x)
     if centered and mean is not None:
         total -= mean.mT @ mean / len(x) ** 2
-    return (total + total.mT) / 2
+    return finite((total + total.mT) / 2, "the AGOP of the model")
 
 
 def _jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Float[Tensor, "N C D"]:

@@ -28,7 +28,7 @@ class Settings:
     Args:
         kernel: `"gaussian"`, `"laplace"`, `"generalized"`, `"quadratic"` or a `Kernel`.
         bandwidth: of the kernel; None for its default, `"median"` for the median distance under the current
-            metric, measured anew at each iteration.
+            metric, measured anew at each iteration (its default where half of the points or more are copies).
         iterations: how many times the metric is learned; 0 is the plain kernel machine.
         ridge: added to the diagonal of the Gram matrix.
         exponent: s in `M = G^s`: the exponent of the *metric*. (A map `x -> G^(1/2) x` is the metric `G^1`.)
@@ -289,10 +289,11 @@ def _what_is_wrong(info: SolveInfo, ridge: float) -> str | None:
 
 
 def median_distance(x: Float[Tensor, "N D"], metric: Tensor, seed: int = 0, most: int = 1000) -> float:
-    """The median distance between points under a metric, over at most `most` of them. O(most^2 D)."""
+    """The median distance between points under a metric, over at most `most` of them; 0 where at least half of the
+    pairs are copies, rounding aside. O(most^2 D)."""
     chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)
     found = x.new_empty(len(chosen), len(chosen))
-    for _ in squared_distances(x[chosen], None, metric, found):
+    for _ in squared_distances(x[chosen], None, metric, found, exact_zeros=True):
         pass
     i, j = torch.triu_indices(len(chosen), len(chosen), 1, device=x.device)
     return float(found[i, j].median().sqrt()) if len(i) else 0.0
@@ -328,8 +329,11 @@ def check_data(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     require(len(x) >= 2, f"A kernel machine needs at least 2 samples, got {len(x)}.")
     require(x.shape[1] > 0 and y.shape[1] > 0, f"No features or no targets: {tuple(x.shape)}, {tuple(y.shape)}.")
     x, y = finite(x.detach(), "x"), finite(y.detach(), "y")
-    largest, limit = float(x.abs().max()), 1e-3 * torch.finfo(x.dtype).max ** 0.5
-    require(largest < limit, f"x reaches {largest:.2g}; its squares would overflow {x.dtype}. Scale the features.")
+    for name, value, what in (("x", x, "features"), ("y", y, "targets")):
+        largest, limit = float(value.abs().max()), 1e-3 * torch.finfo(x.dtype).max ** 0.5
+        require(
+            largest < limit, f"{name} reaches {largest:.2g}; its squares would overflow {x.dtype}. Scale the {what}."
+        )
     return x, y
 
 

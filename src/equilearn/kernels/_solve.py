@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import InputError, require
+from equilearn._check import InputError, InputTypeError, require
 
 
 class SingularKernelWarning(UserWarning):
@@ -61,8 +61,8 @@ def worst_condition(dtype: torch.dtype) -> float:
     return 0.02 / torch.finfo(dtype).eps
 
 
-EIGH_LIMIT = 8_192
-"""Most unknowns for which the eigenproblem is solved, ten minutes on one core; beyond, the ridge is raised."""
+EIGH_LIMIT = 4_096
+"""Most unknowns for which the eigenproblem is solved, a minute on one core; beyond, the ridge is raised."""
 
 
 def solve_psd(
@@ -72,7 +72,7 @@ def solve_psd(
 
     Cholesky where `K + ridge I` is positive definite, and its condition number at most `worst_condition(dtype)` or
     the ridge well above rounding. Otherwise the eigenproblem, with eigenvalues under `cutoff(dtype)` times the largest
-    taken as 0: the solution of least norm. Beyond 8,192 unknowns that would take too long: there the ridge is raised
+    taken as 0: the solution of least norm. Beyond 4,096 unknowns that would take too long: there the ridge is raised
     to what the precision needs, and `SolveInfo.ridge` says so.
 
     Args:
@@ -81,7 +81,8 @@ def solve_psd(
         ridge: added to the diagonal.
 
     Raises:
-        InputError: NaN or infinities in K.
+        InputError: shapes or types that do not fit, a negative ridge, NaN or infinities in K, or a K with an eigenvalue
+            further below 0 than rounding takes it.
 
     Cost: N^3 / 3 multiplications and no second N x N matrix for Cholesky on the CPU; about 10 N^3 and two
     more for the eigenproblem.
@@ -91,6 +92,11 @@ def solve_psd(
         >>> dual.flatten(), info.method, info.rank
         (tensor([0.2500, 0.2500]), 'eigh', 1)
     """
+    require(
+        gram.ndim == 2 and gram.shape[0] == gram.shape[1],
+        f"The Gram matrix must be square, got {tuple(gram.shape)}.",
+    )
+    check_system(gram, targets, ridge)
     size = len(gram)
     if size == 0:
         return targets.clone(), SolveInfo("cholesky", 0, 0, 1.0, 0.0)
@@ -111,6 +117,19 @@ def solve_psd(
     if size > EIGH_LIMIT:
         return _solve_raised(gram, targets, ridge, largest)
     return _solve_eigh(gram, targets)
+
+
+def check_system(rows: Tensor, targets: Tensor, ridge: float) -> None:
+    """An `InputError` where the unknowns (one a row), the targets and the ridge cannot be those of a system."""
+    if rows.dtype not in (torch.float32, torch.float64) or targets.dtype != rows.dtype:
+        raise InputTypeError(
+            f"A system is solved in float32 or float64 throughout, got {rows.dtype} and targets of {targets.dtype}."
+        )
+    require(
+        rows.ndim == 2 and targets.ndim == 2 and len(targets) == len(rows),
+        f"Targets must have one row for each of the {len(rows)} points, (N, C); got {tuple(targets.shape)}.",
+    )
+    require(0 <= ridge < float("inf"), f"ridge must be a finite number >= 0, got {ridge!r}.")
 
 
 def _cholesky_(gram: Tensor) -> Tensor | None:
@@ -181,6 +200,11 @@ def _solve_eigh(gram: Tensor, targets: Tensor) -> tuple[Tensor, SolveInfo]:
     """On the range of K alone; the lower triangle and the diagonal are read."""
     values, vectors = torch.linalg.eigh(gram, UPLO="L")
     largest = float(values[-1])
+    require(
+        float(values[0]) >= -1e-3 * float(values.abs().max()),
+        f"The Gram matrix is not positive semidefinite: its eigenvalues go from {float(values[0]):.2g} to "
+        f"{largest:.2g}, which is no rounding. Is it that of a kernel?",
+    )
     kept = values > cutoff(gram.dtype) * max(largest, 0.0)
     rank = int(kept.sum())
     if rank == 0:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from equilearn._check import InputError
+from equilearn._check import InputError, positive_int
 from equilearn.kernels._kernel import Kernel
-from equilearn.kernels._solve import SolveInfo
+from equilearn.kernels._solve import SolveInfo, check_system
 
 BLOCK_POINTS = 4_096
 """Points that are solved for at a time: their own matrix takes 134 MB in float64."""
@@ -52,7 +52,8 @@ def solve_stochastic(
         The coefficients; the residual in the record is that which the last pass met on its way, not one after it.
 
     Raises:
-        InputError: where a block is not positive definite even with rounding's share added to its diagonal.
+        InputError: shapes or types that do not fit, a negative ridge, no pass, no point a block, or a block that is not
+            positive definite even with rounding's share added to its diagonal.
 
     Cost: a pass O(N^2 (D + C) + N block^2); memory O(N (D + C) + block^2).
 
@@ -65,6 +66,9 @@ def solve_stochastic(
         >>> bool((gram @ dual + 1e-2 * dual - y).norm() < 1e-4 * y.norm())
         True
     """
+    check_system(x, y, ridge)
+    positive_int(passes, "passes")
+    positive_int(block, "block")
     tolerance = TOLERANCE[x.dtype] if tolerance is None else tolerance
     dual = torch.zeros_like(y) if start is None else start.clone()
     size = float(y.norm()) or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -166,19 +167,22 @@ def symmetry_report(
     """
     square(M, "M")
     values = M.detach().to("cpu", torch.float64)
+    unit = float(values.abs().max()) or 1.0
+    values = values / unit  # squares of its entries could overflow, or vanish
     defect = float((values - values.mT).norm())
     require(
         defect <= 1e-3 * float(values.norm()),
-        f"M must be symmetric, but |M - M^T| is {defect:.2g} beside |M| = {float(values.norm()):.2g}: "
+        f"M must be symmetric, but |M - M^T| is {defect / max(float(values.norm()), 1e-300):.2g} of |M|: "
         "give (M + M.mT) / 2.",
     )
-    require(0 < level < 1, f"level is a probability between 0 and 1, got {level!r}.")
+    require(isinstance(level, Real) and 0 < level < 1, f"level is a probability between 0 and 1, got {level!r}.")
     group, permutations = _permutations(symmetry, group, len(values))
     labels = _slots(slots, permutations)
     spread = torch.eye(len(values), dtype=torch.float64) - block_mean(labels, torch.float64)
     less = spread @ ((values + values.mT) / 2) @ spread
     fit = _Fit(group, permutations, labels, less)
     out = single_out(group, fit.inverses, fit.coefficients, fit.beside_identity, fit.dimension, fit.kinds, fit.centred)
+    fit.coefficients *= unit
     commutators = _commutators(values, permutations)
     circulant, hankel = _block(values, labels, _listed(group, permutations, labels))
     given = symmetry if isinstance(symmetry, Symmetry) else None
@@ -190,7 +194,7 @@ def symmetry_report(
         explained=fit.explained,
         circulant=circulant,
         hankel=hankel,
-        spectrum=spectrum(values),
+        spectrum=spectrum(values * unit),
         discovered=_discovered(group, permutations, out, fit, commutators, level, given),
         level=level,
     )
