@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from equilearn._check import one_of, require
-from equilearn.kernels._kernel import Generalized, Kernel, Quadratic, RadialKernel
+from equilearn.kernels._kernel import Generalized, Kernel, Quadratic, RadialKernel, row_blocks
 from equilearn.kernels._metric import psd_power, times_metric
 from equilearn.kernels._slots import Slots, bucket_sum, find_slots
 
@@ -28,6 +28,9 @@ FORMS = ("direct", "gram", "slots")
 
 CHUNK = 1 << 24
 """Entries of the largest temporary, in numbers; the form `"gram"` has a K x K matrix besides."""
+
+CACHED = 1 << 22
+"""The same where numbers are moved more often than multiplied: what a processor's caches hold."""
 
 GRAM_CENTERS = 20_000
 """Most centers for which the form `"gram"` is taken of itself: its matrix is as large as that of the direct solver."""
@@ -95,20 +98,21 @@ def _radial(
     form = cheapest_form(len(x), len(z), dual.shape[1], x.shape[1], slots) if form is None else form
     one_of(form, FORMS, "form of the AGOP")
     require(form != "slots" or slots is not None, 'form="slots" needs centers that are one-hot in a few slots.')
-    rows = max(1, CHUNK // max(1, len(z) + dual.shape[1] * x.shape[1] * (form != "gram")))
+    entries = CACHED if form == "slots" else CHUNK
+    rows = max(1, entries // max(1, len(z) + dual.shape[1] * x.shape[1] * (form != "gram")))
     if form == "gram":
         return _from_gram(kernel, x, centers, dual, metric, centered, rows)
-    residuals = _slot_residuals(slots) if form == "slots" and slots else _direct_residuals
+    residuals = _slot_residuals(slots, centers is None) if form == "slots" and slots else _direct_residuals
     diagonal = metric.ndim == 1
     inner = x.new_zeros(x.shape[1]) if diagonal else x.new_zeros(x.shape[1], x.shape[1])
     total = x.new_zeros(dual.shape[1], x.shape[1])
     for start in range(0, len(x), rows):
         part = slice(start, min(start + rows, len(x)))
         phi = kernel.slope(x[part], z, metric, start if centers is None else None)
-        r = residuals(phi, x[part], z, dual)  # (B, C, D)
-        total += r.sum(0)
-        flat = r.flatten(0, 1)
-        inner = inner.add_(flat.square_().sum(0)) if diagonal else inner.addmm_(flat.mT, flat)
+        r = residuals(phi, part, x, z, dual)  # (D, B, C)
+        total += r.sum(1).mT
+        flat = r.flatten(1)
+        inner = inner.add_(flat.square_().sum(1)) if diagonal else inner.addmm_(flat, flat.mT)
     return _minus_mean(inner, total, len(x)) if centered else inner
 
 
@@ -123,24 +127,33 @@ def cheapest_form(points: int, centers: int, outputs: int, width: int, slots: Sl
     return min(costs, key=lambda name: costs[name])
 
 
-def _direct_residuals(phi: Tensor, x: Tensor, z: Tensor, dual: Tensor) -> Float[Tensor, "B C D"]:
-    r = (phi @ dual)[:, :, None] * x[:, None, :]
+def _direct_residuals(phi: Tensor, part: slice, x: Tensor, z: Tensor, dual: Tensor) -> Float[Tensor, "D B C"]:
+    r = (phi @ dual)[:, :, None] * x[part, None, :]
     step = max(1, CHUNK // max(z.numel(), 1))
-    for part, here in zip(dual.split(step, dim=1), r.split(step, dim=1), strict=True):
-        weighted = (part[:, :, None] * z[:, None, :]).flatten(1)  # (K, C D), for some of the outputs
-        here.sub_((phi @ weighted).unflatten(1, (part.shape[1], z.shape[1])))
-    return r
+    for some, here in zip(dual.split(step, dim=1), r.split(step, dim=1), strict=True):
+        weighted = (some[:, :, None] * z[:, None, :]).flatten(1)  # (K, C D), for some of the outputs
+        here.sub_((phi @ weighted).unflatten(1, (some.shape[1], z.shape[1])))
+    return r.permute(2, 0, 1)
 
 
-def _slot_residuals(slots: Slots) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+def _slot_residuals(slots: Slots, own: bool) -> Callable[[Tensor, slice, Tensor, Tensor, Tensor], Tensor]:
+    """`own`: the points are the centers, one-hot as they."""
     starts = slots.index.amin(0).tolist()
     ends = [*starts[1:], slots.width]
 
-    def residuals(phi: Tensor, x: Tensor, z: Tensor, dual: Tensor) -> Float[Tensor, "B C D"]:
-        r = phi.new_zeros(len(phi), dual.shape[1], slots.width)
+    def residuals(phi: Tensor, part: slice, x: Tensor, z: Tensor, dual: Tensor) -> Float[Tensor, "D B C"]:
+        """Less the residuals: only their products are asked for."""
+        weights = phi @ dual
+        r = phi.new_empty(slots.width, len(phi), dual.shape[1])
+        r[: starts[0]] = 0
         for slot, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            r[..., start:end] = bucket_sum(phi, dual, slots.index[:, slot] - start, end - start)
-        return torch.sub((phi @ dual)[:, :, None] * x[:, None, :], r, out=r)
+            bucket_sum(phi, dual, slots.index[:, slot] - start, end - start, r[start:end])
+        if not own:
+            return r.addcmul_(x[part].mT[:, :, None], weights, value=-1)
+        rows = torch.arange(len(phi), device=phi.device)
+        for columns in slots.index[part].unbind(1):  # one-hot rows: one column a slot
+            r[columns, rows] -= weights
+        return r
 
     return residuals
 
@@ -220,8 +233,8 @@ def _quadratic_forms(z: Float[Tensor, "K D"], dual: Float[Tensor, "K C"]) -> Flo
 def _p_norm(
     kernel: Generalized, x: Tensor, centers: Tensor | None, dual: Tensor, metric: Tensor, centered: bool
 ) -> Tensor:
-    """With `u = A (x - z)`: `grad k = -k q / L^q |u|_p^(q - p) A (|u|^(p - 1) sign u)`, all pairs in chunks.
-    O(N K D C).
+    """With `u = A (x - z)`: `grad k = -k q / L^q |u|_p^(q - p) A (|u|^(p - 1) sign u)`, a coordinate and a block of
+    pairs at a time. O(N K D C).
 
     Where u is rounding, so is its sign, at full weight: such entries are 0.
     """
@@ -229,19 +242,20 @@ def _p_norm(
     left = times_metric(x, root)
     right = left if centers is None else times_metric(centers, root)
     rounding = 16 * torch.finfo(x.dtype).eps * times_metric(x.abs(), root.abs())
-    gradients = []
-    step = max(1, CHUNK // max(right.numel(), 1))
-    for here, noise in zip(left.split(step), rounding.split(step), strict=True):
-        u = here[:, None, :] - right
-        u.masked_fill_(u.abs() <= noise[:, None, :], 0.0)
-        size = torch.linalg.vector_norm(u, ord=kernel.p, dim=-1, keepdim=True)
-        apart = size > 0
+    columns = right.mT.contiguous()
+    g = x.new_empty(len(x), dual.shape[1], x.shape[1])
+    for part in row_blocks(len(x), len(right), CACHED // 16):
+        here, noise = left[part], rounding[part]
+        size = torch.cdist(here, right, p=kernel.p)
+        apart = size > torch.linalg.vector_norm(noise, ord=kernel.p, dim=1, keepdim=True)
         size = torch.where(apart, size, 1.0)
-        k = torch.exp(-((size / kernel.length) ** kernel.q))
-        factor = torch.where(apart, -k * kernel.q / kernel.length**kernel.q * size ** (kernel.q - kernel.p), 0.0)
-        bent = torch.where(u == 0, 0.0, u.abs() ** (kernel.p - 1)) * u.sign()
-        gradients.append(torch.einsum("bkd,kc->bcd", factor * bent, dual))
-    g = torch.cat(gradients)
+        factor = torch.exp(-((size / kernel.length) ** kernel.q)).mul_(-kernel.q / kernel.length**kernel.q)
+        factor.mul_(size ** (kernel.q - kernel.p)).mul_(apart)
+        for d, column in enumerate(columns):
+            u = here[:, d, None] - column
+            u.masked_fill_(u.abs() <= noise[:, d, None], 0.0)
+            bent = u.sign() if kernel.p == 1 else u.abs().pow_(kernel.p - 1).mul_(u.sign())
+            g[part, :, d] = bent.mul_(factor) @ dual
     g = (g - g.mean(0) if centered else g).flatten(0, 1)
     if metric.ndim == 1:
         return metric * g.square().sum(0) / len(x)

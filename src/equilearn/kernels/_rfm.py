@@ -15,8 +15,8 @@ from torch import Tensor
 
 from equilearn._check import InputTypeError, finite, one_of, positive_int, require
 from equilearn.kernels._agop import kernel_agop
-from equilearn.kernels._kernel import Kernel, kernel_of, squared_distances
-from equilearn.kernels._metric import NORMALIZATIONS, normalized, psd_power
+from equilearn.kernels._kernel import Generalized, Kernel, kernel_of, squared_distances
+from equilearn.kernels._metric import NORMALIZATIONS, normalized, psd_power, times_metric
 from equilearn.kernels._solve import SingularKernelWarning, SolveInfo
 from equilearn.kernels._solvers import SOLVERS, Solver, solver_of
 
@@ -245,7 +245,8 @@ class _Run:
         kernel = kernel_of(self.settings.kernel)
         if kernel.bandwidth is None:
             return kernel
-        length = median_distance(self.x, metric, self.settings.seed)
+        norm = kernel.p if isinstance(kernel, Generalized) else 2.0
+        length = median_distance(self.x, metric, self.settings.seed, norm=norm)
         return kernel.with_bandwidth(length) if length > 0 else kernel
 
     def _next(self, machine: RFM) -> Tensor:
@@ -288,10 +289,19 @@ def _what_is_wrong(info: SolveInfo, ridge: float) -> str | None:
     return None
 
 
-def median_distance(x: Float[Tensor, "N D"], metric: Tensor, seed: int = 0, most: int = 1000) -> float:
+def median_distance(
+    x: Float[Tensor, "N D"], metric: Tensor, seed: int = 0, most: int = 400, norm: float = 2.0
+) -> float:
     """The median distance between points under a metric, over at most `most` of them; 0 where at least half of the
-    pairs are copies, rounding aside. O(most^2 D)."""
+    pairs are copies, rounding aside. O(most^2 D).
+
+    Args:
+        norm: p of the distance `|M^(1/2) (x - z)|_p`, that of a generalised kernel.
+    """
     chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:most].to(x.device)
+    if norm != 2:
+        apart = torch.nn.functional.pdist(times_metric(x[chosen], psd_power(metric, 0.5)), p=norm)
+        return float(apart.median()) if len(apart) else 0.0
     found = x.new_empty(len(chosen), len(chosen))
     for _ in squared_distances(x[chosen], None, metric, found, exact_zeros=True):
         pass

@@ -54,30 +54,38 @@ def find_slots(x: Float[Tensor, "N D"]) -> Slots | None:
 
 
 def bucket_sum(
-    phi: Float[Tensor, "B N"], dual: Float[Tensor, "N C"], symbols: Int[Tensor, " N"], width: int
-) -> Float[Tensor, "B C width"]:
+    phi: Float[Tensor, "B N"],
+    dual: Float[Tensor, "N C"],
+    symbols: Int[Tensor, " N"],
+    width: int,
+    out: Float[Tensor, "width B C"] | None = None,
+) -> Float[Tensor, "width B C"]:
     """`sum_i phi[j, i] dual[i, c] [symbols[i] = s]` for every symbol `s`: one small product a symbol, batched.
 
     Rows are grouped by symbol and padded to the largest group; where groups are so uneven that this would be mostly
     padding, a symbol at a time. O(B N C) and `width` times less than the product with a dense one-hot matrix.
     """
+    out = phi.new_empty(width, len(phi), dual.shape[1]) if out is None else out
     order = torch.argsort(symbols, stable=True)
     counts = torch.bincount(symbols, minlength=width)
     largest = int(counts.max())
     starts = counts.cumsum(0) - counts
     if width * largest > MOST_PADDING * len(symbols):
-        return _one_by_one(phi[:, order], dual[order], starts.tolist(), counts.tolist())
+        return _one_by_one(phi[:, order], dual[order], starts.tolist(), counts.tolist(), out)
     place = torch.arange(largest, device=symbols.device)
     inside = place < counts[:, None]
     rows = order[torch.where(inside, starts[:, None] + place, 0)]  # (width, largest), padding repeats a row
     grouped = dual[rows] * inside[..., None]
-    columns = phi[:, rows.flatten()].unflatten(1, (width, largest))
-    return torch.bmm(columns.transpose(0, 1), grouped).permute(1, 2, 0)
+    flat = rows.flatten()
+    in_order = len(flat) == phi.shape[1] and bool((flat[1:] > flat[:-1]).all())
+    columns = (phi if in_order else phi[:, flat]).unflatten(1, (width, largest))
+    return torch.bmm(columns.transpose(0, 1), grouped, out=out)
 
 
-def _one_by_one(phi: Tensor, dual: Tensor, starts: list[int], counts: list[int]) -> Float[Tensor, "B C width"]:
+def _one_by_one(
+    phi: Tensor, dual: Tensor, starts: list[int], counts: list[int], out: Float[Tensor, "width B C"]
+) -> Float[Tensor, "width B C"]:
     """`bucket_sum` of columns and rows that are in the order of their symbols."""
-    out = phi.new_zeros(len(phi), dual.shape[1], len(starts))
     for symbol, (start, count) in enumerate(zip(starts, counts, strict=True)):
-        out[..., symbol] = phi[:, start : start + count] @ dual[start : start + count]
+        torch.mm(phi[:, start : start + count], dual[start : start + count], out=out[symbol])
     return out
