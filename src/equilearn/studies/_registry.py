@@ -8,6 +8,7 @@ from equilearn._check import InputTypeError, one_of, require
 from equilearn.studies._study import Study
 
 _NAMES = (
+    "architectures",
     "averaging",
     "cycles",
     "exp",
@@ -15,10 +16,16 @@ _NAMES = (
     "grokking",
     "imposed_features",
     "nbody",
+    "non_abelian_images",
     "nonabelian",
     "pattern",
     "random_circulant",
+    "rotated_digits",
+    "rotated_networks",
+    "shift_collapse",
     "symmetry_trap",
+    "tabular",
+    "toy_rings",
 )
 _BUILT_IN = {name: f"equilearn.studies.{name}" for name in _NAMES}
 
