@@ -162,6 +162,12 @@ def test_constraints_fit_the_ranges() -> None:
         (["advise", "cycles", "--action", "graphs"], "name the group too"),
         (["advise", "nowhere.npz", "--group", "C4"], "nowhere.npz"),
         (["advise", "digits", "--group", "S5"], "S5"),
+        (["advise", "nbody", "--predict-only"], "No prediction for these data. Only classes can be predicted"),
+        (["advise", "modular", "--group", "Lorentz13", "--predict-only"], "Lorentz"),
+        (["advise", "digits", "--predict-only"], "Which symmetry? Name its group"),
+        (["advise", "digits", "--group", "C4", "--predict-only", "--steps", "3"], "leave --steps out"),
+        (["advise", "digits", "--group", "C4", "--predict-only", "--seed", "-1"], "--seed"),
+        (["advise", "digits", "--group", "C4", "--predict-only", "--model", "no_such:net"], "no_such"),
         (["audit", "model.pt", "digits", "--group", "C4"], "package.module:function"),
         (["audit", "model.onnx", "digits", "--group", "C4"], "model.onnx"),
         (["audit", "no_such_module:build", "digits", "--group", "C4"], "no_such_module"),
@@ -275,6 +281,44 @@ def test_advise_writes_report_summary_and_store(folder: Path, capsys: pytest.Cap
     # Another task does not mix into it.
     assert cli.main([*advise(folder)[:3], "C2", *advise(folder)[4:]]) == 2
     assert "another" in capsys.readouterr().err.lower()
+
+
+def test_predict_only_trains_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from equilearn.advisor import _trial
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(_trial, "fit", fail)
+    data = str(squares(folder / "squares.npz"))
+    arguments = ["advise", data, "--group", "C2", "--predict-only"]
+    assert cli.main(arguments) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    # A row above, turned by a half turn, is a row below: the other class.
+    assert "A plain network would not carry C2 over by itself" in said
+    assert "separation density right from" in said
+    assert sorted(p.name for p in folder.iterdir()) == ["squares.npz"]
+
+    assert cli.main([*arguments, "--out", "out", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((folder / "out/summary.json").read_text())
+    assert (printed["kind"], printed["prediction"]["answer"]) == ("prediction", "no")
+    page = (folder / "out/report.html").read_text()
+    assert printed["prediction"]["sentence"] in page
+    assert cli.main(["report", "out"]) == 0
+    assert (folder / "out/report.html").read_text() == page
+
+    # It does not write over rows; advise may go on in its folder.
+    (folder / "advice").mkdir()
+    (folder / "advice/store.db").write_text("rows")
+    assert cli.main([*arguments, "--out", "advice"]) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert cli.main(advise(folder, "--json")) == 0
+    assert json.loads((folder / "out/summary.json").read_text())["kind"] == "advise"
 
 
 def test_advise_on_sets_that_look_like_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

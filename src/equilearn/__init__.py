@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         Translation,
     )
     from equilearn.io import load, save
+    from equilearn.kernels import predict_symmetry_learning
     from equilearn.measure import data_symmetry, equivariance_error
     from equilearn.reps import Rep, intertwiners
     from equilearn.symmetrization import symmetrize
@@ -88,6 +89,7 @@ _HOME = {
     "data_symmetry": "measure",
     "equivariance_error": "measure",
     "intertwiners": "reps",
+    "predict_symmetry_learning": "kernels",
     "load": "io",
     "save": "io",
     "Rep": "reps",
@@ -157,6 +159,7 @@ __all__ = [
     "load",
     "measure",
     "nn",
+    "predict_symmetry_learning",
     "report",
     "reps",
     "save",

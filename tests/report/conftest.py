@@ -263,6 +263,32 @@ def make_audit() -> dict[str, Any]:
     }
 
 
+def make_prediction() -> dict[str, Any]:
+    """The summary of `advise --predict-only`, with a test that only advise makes."""
+    return {
+        "kind": "prediction",
+        "command": "equilearn advise digits --group C8 --predict-only",
+        "task": {"name": "digits", "classes": 2},
+        "symmetry": {"group": "C8", "input": "images"},
+        "prediction": {
+            "made": True,
+            "sentence": "It will not learn it",
+            "why": "Classes are close",
+            "growth_sentence": "",
+            "network": "a kernel",
+            "seeds": 40,
+            "order": 8,
+            "classes": [
+                {"name": "six", "error": 1.3, "accuracy": 0.1, "signal": 0.1, "density": 0.2, "measured": 0.25},
+                {"name": "nine", "error": 0.8, "accuracy": 0.9, "signal": 0.3, "density": 0.2, "learnable_at": 4},
+            ],
+            "growth": [{"order": n, "error": [1.0, 1.0], "accuracy": [0.1, 0.2 * n**0.5]} for n in (2, 4, 8)],
+            "assumptions": ["Bent <b>"],
+            "test": {"sentence": "Trained"},
+        },
+    }
+
+
 @pytest.fixture
 def advise() -> dict[str, Any]:
     """The summary of an advise run."""
@@ -279,6 +305,12 @@ def study() -> dict[str, Any]:
 def audit() -> dict[str, Any]:
     """The summary of an audit."""
     return make_audit()
+
+
+@pytest.fixture
+def prediction() -> dict[str, Any]:
+    """The summary of a prediction."""
+    return make_prediction()
 
 
 # --- reading pages ---------------------------------------------------------------------------

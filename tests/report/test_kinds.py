@@ -97,9 +97,37 @@ def test_what_a_plain_network_learns(advise: dict[str, Any], read: Any) -> None:
         if row["train_size"] == 1000:
             row["score_transformed"] = row["score"] + 0.001 * (row["seed"] - 1)
     assert "no loss is measurable" in read(render(closing)).text
-    closing["prediction"] = {"sentence": "It will not learn it", "rows": [{"size": 50, "error": 0.4}]}
-    page = read(render(closing))
-    assert "It will not learn it." in page.text
+    page = read(render(closing)).text
+    assert "Predicted." not in page
+    assert "shown no transform" not in page
+
+
+def test_what_was_predicted_stands_before_what_was_measured(
+    advise: dict[str, Any], prediction: dict[str, Any], read: Any
+) -> None:
+    advise["prediction"] = prediction["prediction"]
+    page = read(render(advise))
+    _order(page, "Predicted. It will not learn it.", "Tested. Trained", "a kernel", "Bent <b>.", "Measured. With 50")
+    assert "six 1.30 10 % 25 % 0.100 0.200 not yet nine 0.800 90 % – 0.300 0.200 4" in page.text
+    assert "shown no transform at all" in page.text
+    assert "Separation and density" in page.text
+    assert len([s for s in page.all("svg") if s["class"] == "plot"]) == 4
+
+
+def test_why_there_is_no_prediction(advise: dict[str, Any], read: Any) -> None:
+    advise["prediction"] = {"made": False, "reason": "Only classes can be predicted"}
+    page = read(render(advise))
+    _order(page, "Not predicted. Only classes can be predicted.", "Measured. With 50")
+    assert "shown no transform" not in page.text
+
+
+def test_a_prediction_of_its_own(prediction: dict[str, Any], read: Any) -> None:
+    page = read(render(prediction))
+    _order(
+        page, "Would a plain network learn C8 on digits alone?", "It will not learn it.", "six", "Nothing was trained."
+    )
+    assert read(render({"kind": "prediction"})).text.count("The summary holds no prediction.") == 1
+    page = read(render({"kind": "prediction", "prediction": {"made": True, "classes": [{"error": NAN}, 3]}}))
     assert "Predicted before training" in page.text
 
 

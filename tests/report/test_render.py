@@ -15,7 +15,7 @@ from equilearn._check import InputError, InputTypeError
 from equilearn.report import plots, render, write_report
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'&<!--$x^2$ {{ 7*7 }} \x00\ud800 中文 id="a"'
-KINDS = ("advise", "study", "audit")
+KINDS = ("advise", "study", "audit", "prediction")
 
 
 @pytest.fixture(params=KINDS)

@@ -2,6 +2,7 @@
 
 from equilearn.advisor._advise import Advice, Recommendation, advise, advise_task
 from equilearn.advisor._candidates import Candidate, candidates, register_candidate
+from equilearn.advisor._prediction import prediction_of
 from equilearn.advisor._summary import summarize
 from equilearn.advisor._symmetry import symmetry_from_names
 
@@ -12,6 +13,7 @@ __all__ = [
     "advise",
     "advise_task",
     "candidates",
+    "prediction_of",
     "register_candidate",
     "summarize",
     "symmetry_from_names",

@@ -20,6 +20,7 @@ from equilearn._version import __version__
 from equilearn.actions import Data, ImageAction, batch_size, first_leaf
 from equilearn.advisor._candidates import Candidate
 from equilearn.advisor._plan import fitting, make_grid, make_plan, weight
+from equilearn.advisor._prediction import predictable
 from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, forget_task, save_task
 from equilearn.advisor._summary import summarize
 from equilearn.advisor._symmetry import check_fits, symmetry_from_names
@@ -184,7 +185,7 @@ def advise_task(
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
         symmetry_print = fingerprint_of_symmetry(symmetry, task)
-        configs = make_grid(fingerprint, symmetry_print, chosen, plan, preset, model)
+        configs = make_grid(fingerprint, symmetry_print, chosen, plan, preset, model, predictable(task, symmetry))
         identity = {"data": fingerprint, "symmetry": symmetry_print}
         with Store.open(folder / "store.db", kind="advise", identity=identity) as store:
             save_task(task, folder)
@@ -218,7 +219,8 @@ def _refuse_other_results(folder: Path) -> None:
     summary = folder / "summary.json"
     if summary.is_file() and not (folder / "store.db").exists():
         kind = io.read_json(summary).get("kind")
-        require(kind == "advise", f"{folder} holds the results of another command ({kind}). Choose another folder.")
+        known = kind in ("advise", "prediction")  # what was predicted is part of what is measured next
+        require(known, f"{folder} holds the results of another command ({kind}). Choose another folder.")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def fitting(
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
     """The candidates that fit, and the others with the reason. Each is built once and run on two
     inputs, so that a misfit is found before any training."""
-    base = _user_model(model) if model else plain_network
+    base = user_model(model) if model else plain_network
     chosen, skipped = [], []
     for candidate in candidates(tuple(strategies) if strategies else None):
         try:
@@ -81,7 +81,7 @@ def fitting(
     return chosen, skipped
 
 
-def _user_model(name: str) -> BaseModel:
+def user_model(name: str) -> BaseModel:
     """The user's function, whose own errors become sentences."""
     function = load_function(name)
 
@@ -125,6 +125,13 @@ def _check_output(output: Any, task: Task) -> None:
     )
 
 
+MOST_TESTED = 10
+"""Most classes on which a prediction is tested, each by a training of the plain network."""
+
+TRIALS_PER_TEST = 8
+"""Trials of strategies for each of these: the test is to cost a small part of the whole."""
+
+
 def make_grid(
     fingerprint: str,
     symmetry_print: str,
@@ -132,8 +139,10 @@ def make_grid(
     plan: dict[str, Any],
     preset: str,
     model: str | None,
+    classes: int = 0,
 ) -> list[dict[str, Any]]:
-    """One configuration a trial, in the order of the report's rows."""
+    """One configuration a trial, in the order of the report's rows; `classes` is how many the prediction is for, 0
+    where there can be none."""
     common = {"data": fingerprint, "symmetry": symmetry_print, "preset": preset}
     first = plan["seeds"][0]
     trials = [
@@ -151,9 +160,29 @@ def make_grid(
         for size in plan["sizes"]
         for seed in plan["seeds"]
     ]
-    return [{"trial": "data_symmetry", **common, "seed": first}, *trials]
+    before = [{"trial": kind, **common, "seed": first} for kind in ("data_symmetry", "prediction")]
+    before[1]["model"] = model
+    return [*before, *_tests(common, plan, chosen, len(trials), model, classes), *trials]
+
+
+def _tests(
+    common: dict[str, Any],
+    plan: dict[str, Any],
+    chosen: Sequence[Candidate],
+    trials: int,
+    model: str | None,
+    classes: int,
+) -> list[dict[str, Any]]:
+    """Trainings of the plain network that show whether the prediction is right, on classes evenly spread."""
+    if not any(candidate.name == "plain" for candidate in chosen):
+        return []
+    count = min(classes, MOST_TESTED, max(1, trials // TRIALS_PER_TEST))
+    about = {"trial": "carry_over", **common, **plan["training"], "model": model, "seed": plan["seeds"][0]}
+    return [{**about, "place": c * classes // count} for c in range(count)]
 
 
 def weight(config: Mapping[str, Any]) -> float:
     """Relative cost of a trial, for the time left and to start the long ones first."""
-    return candidates((config["strategy"],))[0].weight if config["trial"] == "strategy" else 2.0
+    if config["trial"] == "strategy":
+        return candidates((config["strategy"],))[0].weight
+    return 1.0 if config["trial"] == "carry_over" else 2.0

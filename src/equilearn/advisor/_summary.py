@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from equilearn.advisor._prediction_words import compared
 from equilearn.advisor._recommend import Evidence, recommend
 from equilearn.studies import Store
 
@@ -25,6 +26,9 @@ _ROW = (
     "forward_passes",
     "parameters",
 )
+
+_CONFIG = {"trial", "data", "symmetry", "seed", "preset", "model"}
+"""Columns of a trial's configuration."""
 
 
 def summarize(store: Store) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def summarize(store: Store) -> dict[str, Any]:
         "skipped": run["skipped"],
         "failed": [
             {
-                "strategy": record["config"].get("strategy", "data symmetry"),
+                "strategy": record["config"].get("strategy", record["config"]["trial"].replace("_", " ")),
                 "train_size": record["config"].get("train_size"),
                 "error": record["error"],
             }
@@ -68,7 +72,7 @@ def summarize(store: Store) -> dict[str, Any]:
         "rows": [{key: row[key] for key in _ROW} for row in rows],
         "data_symmetry": _clean(found),
         "split": split,
-        "prediction": None,
+        "prediction": _prediction(done),
         "recommendation": recommend(evidence) if rows else None,
     }
 
@@ -77,8 +81,21 @@ def _clean(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """The measured symmetry of the data without the columns of its configuration."""
     if found is None:
         return None
-    config = {"trial", "data", "symmetry", "seed", "preset"}
-    return {key: value for key, value in found.items() if key not in config}
+    return {key: value for key, value in found.items() if key not in _CONFIG}
+
+
+def _prediction(done: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was predicted, with what training on the same points showed; None where it was not tried."""
+    found = next((row for row in done if row["trial"] == "prediction"), None)
+    if found is None:
+        return None
+    told = {key: value for key, value in found.items() if key not in _CONFIG}
+    if not told["made"]:
+        return told
+    tests = sorted((row for row in done if row["trial"] == "carry_over"), key=lambda row: row["place"])
+    for test in tests:
+        told["classes"][test["place"]].update(measured=test["accuracy"], measured_seen=test["accuracy_seen"])
+    return {**told, "test": compared(told, tests)}
 
 
 def _describe(run: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

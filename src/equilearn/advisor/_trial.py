@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from equilearn.actions import Data, batch_size, map_data
 from equilearn.advisor._candidates import Candidate, candidates
 from equilearn.advisor._networks import plain_network
+from equilearn.advisor._prediction import acting, plan_of, prediction_of
 from equilearn.advisor._snapshot import load_task
 from equilearn.data import Task, load_function, subsample
 from equilearn.groups import Element, Group
@@ -30,7 +31,7 @@ MEASURED_INPUTS = 256
 def run(folder: str, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
     """The trial that `config` describes, on the data saved in `folder`; a JSON-ready row."""
     task = load_task(folder)
-    trial = _data_symmetry if config["trial"] == "data_symmetry" else _train_and_score
+    trial = _TRIALS[config["trial"]]
     # Layers draw their weights and stochastic models their elements from the global stream: fork
     # it, so that the trial is reproducible and the caller's stream stays where it was.
     with torch.random.fork_rng(devices=[]):
@@ -42,6 +43,28 @@ def _data_symmetry(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> di
     labels = task.y_train if task.kind == "classification" and task.y_train.ndim == 1 else None
     generator = torch.Generator().manual_seed(config["seed"])
     return data_symmetry(task.x_train, labels, symmetry, generator=generator).as_dict()
+
+
+def _prediction(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    return prediction_of(task, symmetry, model=config["model"], seed=config["seed"])
+
+
+def _carry_over(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
+    """The test of the prediction: the plain network, trained on the very points that it is made for, but for one
+    element of one class, and what it makes of that."""
+    (candidate,) = candidates(("plain",))
+    action = acting(task, symmetry)
+    index = plan_of(task, action, config["model"], config["seed"])[1]
+    orbits = action.orbit(action.group.elements(), task.x_train[index])
+    labels = task.y_train[index]
+    seen = torch.ones(orbits.shape[:2], dtype=torch.bool)
+    seen[0] = labels != labels.unique()[config["place"]]
+    y = labels.expand(seen.shape)
+    train = replace(task, x_train=orbits[seen], y_train=y[seen])
+    model = candidate.build(task, symmetry, load_function(config["model"]) if config["model"] else plain_network)
+    _fit(model, train, TargetScaler(train, symmetry), candidate, symmetry, config)
+    right = (predict(model.eval(), orbits.flatten(0, 1)).argmax(-1).reshape(seen.shape) == y).double()
+    return {"accuracy": float(right[~seen].mean()), "accuracy_seen": float(right[seen].mean())}
 
 
 def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +88,14 @@ def _train_and_score(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> 
         "forward_passes": passes,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+_TRIALS = {
+    "data_symmetry": _data_symmetry,
+    "prediction": _prediction,
+    "carry_over": _carry_over,
+    "strategy": _train_and_score,
+}
 
 
 def _with_fewer_tests(task: Task, config: dict[str, Any]) -> Task:

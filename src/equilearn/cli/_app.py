@@ -93,6 +93,7 @@ def _root(
         "equilearn advise t10k-images-idx3-ubyte.gz --group SO2 --preset full",
         "equilearn advise nbody --sizes 200,1000",
         "equilearn advise modular --sizes 930",
+        "equilearn advise digits --group C4 --predict-only",
         "equilearn advise mypackage.tasks:load --group Lorentz13",
     )
 )
@@ -130,6 +131,14 @@ def advise(
         float | None, typer.Option(metavar="F", help="Part held out where the data come without a test split.")
     ] = None,
     out: Out = None,
+    predict_only: Annotated[
+        bool,
+        typer.Option(
+            "--predict-only",
+            help="Train nothing: say in seconds whether the plain network would carry the symmetry over by itself. "
+            "Writes only where --out says.",
+        ),
+    ] = False,
     workers: Workers = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -140,9 +149,10 @@ def advise(
     transformed, and writes DIR/report.html, DIR/summary.json and DIR/store.db. Stopped or killed, the same
     command goes on where it was.
     """
-    from equilearn.cli import _advise
+    from equilearn.cli import _advise, _predict
 
-    _advise.run(
+    run = _predict.run if predict_only else _advise.run
+    run(
         data,
         group,
         names={"action": action, "output": output},

@@ -20,6 +20,7 @@ from equilearn.kernels._network_agop import agop
 from equilearn.kernels._orbit_layout import group_kernel_ridge, kappa_from_function, kappa_from_gram, orbit_layout
 from equilearn.kernels._orbit_score import OrbitScore, orbit_precision_recall
 from equilearn.kernels._predict import predict_symmetry_learning
+from equilearn.kernels._predict_orbits import finite_action
 from equilearn.kernels._predict_result import Band, Growth, SymmetryComparison, SymmetryPrediction
 from equilearn.kernels._rfm import RFM, Settings, fit_rfm
 from equilearn.kernels._solve import SingularKernelWarning, SolveInfo, solve_psd
@@ -84,6 +85,7 @@ __all__ = [
     "circulant_deviation",
     "class_signals",
     "equicorrelated_error",
+    "finite_action",
     "fit_local_machines",
     "fit_rfm",
     "group_kernel_ridge",

@@ -119,7 +119,24 @@ def seeds_of(
 
 
 def finite_action(symmetry: Symmetry, rotations: int) -> tuple[Action, list[str]]:
-    """The action of a finite group: the symmetry's own, or turns by `2 pi / rotations` for SO(2) and O(2)."""
+    """The action of a finite group on inputs: the symmetry's own, or equal turns where SO(2) or O(2) acts.
+
+    Args:
+        symmetry: of any group.
+        rotations: turns of the stand-in, by `2 pi / rotations`.
+
+    Returns:
+        The action, with its `group`, and remarks: what stands in for what.
+
+    Raises:
+        InputError: another infinite group, or a finite one that is too large to list.
+
+    Example:
+        >>> from equilearn.actions import images
+        >>> action, remarks = finite_action(Symmetry(SO(2), input=images()), 8)
+        >>> action.group, remarks
+        (C8, ['SO2 is infinite: C8, turns by 45 degrees, stands in for it.'])
+    """
     group, action = symmetry.group, symmetry.input
     if group.is_finite:
         group._require_enumerable()

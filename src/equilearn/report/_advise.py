@@ -7,6 +7,7 @@ from typing import Any
 
 from equilearn.report import _common as common
 from equilearn.report import _evidence as evidence
+from equilearn.report import _prediction as prediction
 from equilearn.report import _symmetry as symmetry
 from equilearn.report._common import Fact
 from equilearn.report._estimate import Estimate
@@ -35,7 +36,8 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "strategies": _strategies(summary),
         "data_of_task": symmetry.data_symmetry(summary, rows),
         "split": symmetry.split(summary),
-        "prediction": symmetry.prediction(summary, rows),
+        "prediction": prediction.section(summary.get("prediction")),
+        "learnt": symmetry.learnt(summary, rows),
         "errors": symmetry.errors(summary, rows),
         "would_change": strings(record(summary.get("recommendation")).get("would_change")),
         "skipped": _skipped(summary),
@@ -47,7 +49,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
                 Fact("seeds", common.listed(rows.seeds)),
             ],
         ),
-        "definitions": _definitions(rows, task, sym),
+        "definitions": _definitions(rows, task, sym, summary.get("prediction")),
     }
 
 
@@ -145,7 +147,7 @@ def _without_score(row: Mapping[str, Any]) -> bool:
     return number(row.get("score")) is None or number(row.get("score_transformed")) is None
 
 
-def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any]) -> list[Fact]:
+def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any], predicted: object) -> list[Fact]:
     group = text(sym.get("group"), "the group")
     if rows.higher:
         score = "Accuracy: the share of test samples whose class is right. Higher is better."
@@ -176,6 +178,8 @@ def _definitions(rows: Rows, task: Mapping[str, Any], sym: Mapping[str, Any]) ->
         found.append(Fact(*common.SAMPLING))
     if number(sym.get("interpolation_floor")) or any(number(r.get("interpolation_floor")) for r in rows.all):
         found.append(Fact(*common.INTERPOLATION))
+    if record(predicted).get("made"):
+        found += prediction.DEFINITIONS
     found.append(
         Fact(
             "Cost",

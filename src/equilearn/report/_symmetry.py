@@ -22,7 +22,7 @@ from equilearn.report._format import (
 )
 from equilearn.report._heat import heat_range, heated
 from equilearn.report._rows import Rows
-from equilearn.report._table import Cell, Column, Table, blank, estimated, figure, generic, interval_column, words
+from equilearn.report._table import Cell, Column, Table, blank, estimated, figure, interval_column, words
 
 MOST_ELEMENTS = 40
 """Rows of the table of elements; beyond, the worst are shown."""
@@ -128,16 +128,9 @@ def _coverage(found: Mapping[str, Any], names: list[str]) -> Table | None:
 # --- would a plain network have learnt it ----------------------------------------------------
 
 
-def prediction(summary: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
-    """What was predicted, if anything, and what was measured: the gap of the plain network."""
-    found = record(summary.get("prediction"))
-    predicted = records(found.get("rows"))
-    return {
-        "predicted": sentence(text(found.get("sentence"))),
-        "predicted_table": generic("predicted", "Predicted before training", predicted) if predicted else None,
-        "measured": _gap_sentence(rows),
-        "gaps": _gap_table(rows),
-    }
+def learnt(summary: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """What was measured: the gap of the plain network. What was predicted stands in `_prediction`."""
+    return {"measured": _gap_sentence(rows), "gaps": _gap_table(rows)}
 
 
 def _gaps(rows: Rows) -> list[tuple[int, Estimate]]:

@@ -1,0 +1,144 @@
+"""What was predicted before training, and what training made of it: a part of the report of `advise`, and a report of
+its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from equilearn.report import _common as common
+from equilearn.report import plots
+from equilearn.report._common import Fact, Figure
+from equilearn.report._format import count, number, plural, record, records, sentence, significant, strings, text
+from equilearn.report._table import Cell, Column, Table, blank, figure, words
+
+DEFINITIONS = [
+    Fact(
+        "Prediction",
+        "Some training inputs of each class are moved by every element of the group. Each class in turn misses them as "
+        "they are; all else counts as seen. The tangent kernel of the network then says exactly what a very "
+        "wide one, fitted to squared error to the end, makes of what it missed. A finite network that learns features "
+        "can do better or worse. New inputs are not predicted.",
+    ),
+    Fact(
+        "Predicted error",
+        "1 less half the lead of the right class over the best other one, mean over the inputs of a class. 0: as good "
+        "as seen; below 1: right.",
+    ),
+    Fact(
+        "Separation and density",
+        "Separation: half the number of elements times the squared distance of a class from the nearest other one, "
+        "between means over orbits, in the space of the kernel. Density: the squared distance of a missing input from "
+        "the span of all that was seen. A symmetry is carried over where the first is larger: for two alike classes of "
+        "one input each, the error is density over separation.",
+    ),
+]
+
+
+def context(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the template of a prediction needs."""
+    task, sym = record(summary.get("task")), record(summary.get("symmetry"))
+    name, group = text(task.get("name"), "your data"), text(sym.get("group"), "the symmetry")
+    found = section(summary.get("prediction")) or {"made": False, "reason": "The summary holds no prediction."}
+    facts = [Fact("Target", plural(int(n), "class", "classes"))] if (n := number(task.get("classes"))) else []
+    if record(summary.get("prediction")).get("seeds") is not None:
+        facts.append(Fact("Inputs moved by the group", count(record(summary.get("prediction"))["seeds"])))
+    facts.append(Fact("Group acts on", text(sym.get("input"), "inputs")))
+    return {
+        "title": f"Would a plain network learn {group} on {name} alone?",
+        "heading": f"Would a plain network learn {group} on {name} alone?",
+        "eyebrow": "equilearn advise --predict-only",
+        "facts_of_task": facts,
+        "prediction": found,
+        "reproduce": common.reproduce(summary, [Fact("seed", text(summary.get("seed"), "not recorded"))]),
+        "definitions": DEFINITIONS,
+    }
+
+
+def section(given: object) -> dict[str, Any] | None:
+    """Sentences, table and picture of a prediction; why there is none; None where it was not tried."""
+    found = record(given)
+    if not found:
+        return None
+    if not found.get("made"):
+        return {"made": False, "reason": sentence(text(found.get("reason"), "No reason was recorded."))}
+    return {
+        "made": True,
+        "sentence": sentence(text(found.get("sentence"))),
+        "why": sentence(text(found.get("why"))),
+        "growth": sentence(text(found.get("growth_sentence"))),
+        "tested": sentence(text(record(found.get("test")).get("sentence"))),
+        "table": _table(found),
+        "figure": _figure(found),
+        "basis": _basis(found),
+        "assumptions": [sentence(said) for said in strings(found.get("assumptions"))],
+    }
+
+
+def _basis(found: Mapping[str, Any]) -> str:
+    order, seeds = count(found.get("order")), count(found.get("seeds"))
+    return (
+        f"From {seeds} training inputs, each moved by {order} elements; the kernel is that of "
+        f"{text(found.get('network'), 'the network')}."
+    )
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    rows = records(found.get("classes"))
+    measured = any(number(row.get("measured")) is not None for row in rows)
+    grows = bool(found.get("growth"))
+    columns = [Column("Class"), Column("Predicted error", True), Column("Predicted accuracy", True)]
+    columns += [Column("Measured accuracy", True)] if measured else []
+    columns += [Column("Separation", True), Column("Density", True)]
+    columns += [Column("Right from", True, unit="elements")] if grows else []
+    cells = []
+    for row in rows:
+        line = [words(row.get("name", row.get("class"))), _figure_of(row.get("error")), _share(row.get("accuracy"))]
+        line += [_share(row.get("measured"))] if measured else []
+        line += [_figure_of(row.get("signal")), _figure_of(row.get("density"))]
+        cells.append([*line, _from(row)] if grows else line)
+    note = "At the element that the class was not shown. "
+    note += "Measured: on the same points, the plain network trained without them. " if measured else ""
+    note += "Separation and density in units of the kernel of an input with itself."
+    return Table("predicted", "Predicted before training, by class", columns, cells, note)
+
+
+def _figure_of(value: object) -> Cell:
+    return figure(value, significant(value))
+
+
+def _share(value: object) -> Cell:
+    x = number(value)
+    return blank() if x is None else figure(x, f"{100 * x:.0f} %")
+
+
+def _from(row: Mapping[str, Any]) -> Cell:
+    """The number of elements from which on the mean error of a class stays below 1."""
+    found = row.get("learnable_at")
+    return blank("not yet") if number(found) is None else figure(found, count(found))
+
+
+def _figure(found: Mapping[str, Any]) -> Figure | None:
+    """Predicted accuracy against the number of elements, for a cyclic group with enough of them."""
+    points = []
+    for step in records(found.get("growth")):
+        values = [x for v in step.get("accuracy") or [] if (x := number(v)) is not None]
+        order = number(step.get("order"))
+        if values and order is not None:
+            points.append((order, sum(values) / len(values), min(values), max(values)))
+    if len(points) < 3:
+        return None
+    x, mean, low, high = (list(part) for part in zip(*points, strict=True))
+    svg = plots.lines(
+        [plots.Series("predicted accuracy", x, mean, low, high)],
+        uid="fig-growth",
+        title="Predicted accuracy at the missing element, by number of elements",
+        x_label="elements of the group",
+        y_label="predicted accuracy",
+        log_x=True,
+        y_range=(-0.02, 1.02),
+    )
+    said = (
+        "The same prediction with fewer, equal steps of the group: mean over the classes, bars from the worst class to "
+    )
+    return Figure("growth", said + "the best.", (("", svg),))
