@@ -95,9 +95,10 @@ def _rank_correlation(a: list[float], b: list[float]) -> float | None:
     """Spearman's; None where one of the two is constant."""
     if len(set(a)) < 2 or len(set(b)) < 2:
         return None
-    from scipy.stats import spearmanr
+    import numpy as np
+    from scipy.stats import rankdata
 
-    return float(spearmanr(a, b)[0])
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def _percent(share: float) -> str:

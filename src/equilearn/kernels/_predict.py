@@ -48,7 +48,7 @@ def predict_symmetry_learning(
     labels: Tensor | Sequence[int],
     symmetry: Symmetry,
     architecture: Mapping[str, Any],
-    seen: Tensor | None = None,
+    seen: Tensor | Sequence[Sequence[bool]] | None = None,
     **keywords: Unpack[_Keywords],
 ) -> SymmetryComparison: ...
 @overload
@@ -57,7 +57,7 @@ def predict_symmetry_learning(
     labels: Tensor | Sequence[int],
     symmetry: Symmetry,
     architecture: Any,
-    seen: Tensor | None = None,
+    seen: Tensor | Sequence[Sequence[bool]] | None = None,
     **keywords: Unpack[_Keywords],
 ) -> SymmetryPrediction: ...
 def predict_symmetry_learning(
@@ -65,7 +65,7 @@ def predict_symmetry_learning(
     labels: Int[Tensor, " m"] | Sequence[int],
     symmetry: Symmetry,
     architecture: Any,
-    seen: Bool[Tensor, "rows order"] | None = None,
+    seen: Bool[Tensor, "rows order"] | Sequence[Sequence[bool]] | None = None,
     *,
     ridge: float = 1e-6,
     kernel: Which = "ntk",
