@@ -32,7 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
         "tests": 2,
         "image_orders": (8,),
     },
-    "rotated_networks": {"per_class": 5, "steps": 2, "repeats": 2, "orders": (2,), "angles": (2, 3)},
+    "rotated_networks": {"per_class": 5, "steps": 2, "repeats": 2, "orders": (2,), "angles": (2, 3), "angle_steps": 2},
     "shift_collapse": {"pairs": 2, "orders": (2, 4), "trained_orders": (2,), "per_class": 4, "steps": 2},
     "non_abelian_images": {"per_class": 3, "trained_per_class": 2, "steps": 2},
     "architectures": {"networks": ("MLP 2", "CNN circular, flatten", "CNN circular, pool"), "per_class": 1},

@@ -58,24 +58,41 @@ def configs(
     angles: tuple[int, ...],
     digit: int,
     angle_repeats: int,
+    angle_steps: int,
     batch_size: int,
 ) -> list[Row]:
     """Orders x repeats of the comparison on all digits; networks x angles x angle_repeats on one digit."""
-    for count in (per_class, steps, repeats, angle_repeats, batch_size):
-        positive_int(count, "Each of per_class, steps, repeats, angle_repeats and batch_size")
+    for count in (per_class, steps, repeats, angle_repeats, angle_steps, batch_size):
+        positive_int(count, "Each of per_class, steps, repeats, angle_repeats, angle_steps and batch_size")
     for order in (*orders, *angles):
         positive_int(order, "The number of angles", 2)
     for name in networks:
         one_of(name, NETWORKS, "network")
     require(0 <= digit <= 9, f"digit must be a class from 0 to 9, got {digit}.")
-    common = {"data": data, "per_class": per_class, "steps": steps, "batch_size": batch_size, "seed": seed}
+    common = {"data": data, "per_class": per_class, "batch_size": batch_size, "seed": seed}
     every = [
-        {**common, "part": "all digits", "network": "MLP", "order": order, "repeat": repeat, "digit": None}
+        {
+            **common,
+            "part": "all digits",
+            "network": "MLP",
+            "order": order,
+            "steps": steps,
+            "repeat": repeat,
+            "digit": None,
+        }
         for order in orders
         for repeat in range(repeats)
     ]
     one = [
-        {**common, "part": "one digit", "network": name, "order": order, "repeat": repeat, "digit": digit}
+        {
+            **common,
+            "part": "one digit",
+            "network": name,
+            "order": order,
+            "steps": angle_steps,
+            "repeat": repeat,
+            "digit": digit,
+        }
         for name in networks
         for order in angles
         for repeat in range(angle_repeats)
@@ -155,7 +172,9 @@ def claims(rows: list[Row]) -> list[Claim]:
     one = [row for row in rows if row["part"] == "one digit"]
     for name in NETWORKS[:2]:
         mine = [row for row in one if row["network"] == name]
-        few, many = (pick((row["order"] for row in mine), default=0) for pick in (min, max))
+        if not mine:
+            continue
+        few, many = (pick(row["order"] for row in mine) for pick in (min, max))
         low, high = (_mean([row["unseen"] for row in mine if row["order"] == n]) for n in (few, many))
         known = _mean([row["in_distribution"] for row in mine if row["order"] == few])
         found += [
@@ -220,11 +239,20 @@ STUDY = Study(
         "orders": (2, 8),
         "networks": NETWORKS,
         "angles": (2, 8, 32),
-        "digit": 5,
+        "digit": 7,
         "angle_repeats": 1,
+        "angle_steps": 800,
         "batch_size": 64,
     },
-    full={"per_class": 100, "steps": 2000, "repeats": 3, "angle_repeats": 3, "batch_size": 128},
+    full={
+        "per_class": 100,
+        "steps": 2000,
+        "repeats": 3,
+        "digit": 5,
+        "angle_repeats": 3,
+        "angle_steps": 2000,
+        "batch_size": 128,
+    },
     plot=[
         {
             "kind": "curves",
