@@ -273,5 +273,5 @@ STUDY = Study(
         },
     ],
     weight=_weight,
-    takes="one to two minutes; full, on MNIST: a quarter of an hour",
+    takes="two minutes; full, on MNIST: an hour",
 )
