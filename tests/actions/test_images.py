@@ -41,7 +41,8 @@ def test_rotations_meet_quarter_turns_exactly_in_any_company() -> None:
     moved = turn(g, x)
     assert torch.equal(moved[0], torch.rot90(x[0], 1, (-2, -1)))
     assert torch.equal(moved[2], torch.rot90(x[2], 2, (-2, -1)))
-    assert torch.equal(moved[1:2], turn(g[1], x[1:2]))
+    # The interpolation of a batch may differ from that of one image in the last bit, as the processor has it.
+    torch.testing.assert_close(moved[1:2], turn(g[1], x[1:2]), rtol=0, atol=1e-14)
 
 
 def test_rotation_is_counter_clockwise_as_seen() -> None:

@@ -113,7 +113,14 @@ def test_imposed_features_answer_what_they_reach():
 
 def test_the_curve_of_a_difference_is_that_of_a_sum():
     study = studies.get("grokking")
-    given = {"moduli": (17,), "iterations": 6, "operations": ("+", "-"), "kernels": ("gaussian",), "fraction": 0.8}
+    given = {
+        "moduli": (17,),
+        "iterations": 6,
+        "operations": ("+", "-"),
+        "kernels": ("gaussian",),
+        "fraction": 0.8,
+        "repeats": 1,
+    }
     plus, minus = (study.trial(c) for c in study.configs("quick", 0, **study.settings(given=given)))
     assert plus["accuracy"] == minus["accuracy"]
     assert plus["deviation"] == pytest.approx(minus["deviation"], rel=1e-6)
