@@ -1,9 +1,10 @@
 """Stochastic solution of `(K + ridge I) dual = Y`, for more points than a factorisation can take.
 
 Random blocks of points, each solved exactly with all others held fixed: randomised block Gauss-Seidel. The energy of
-the error falls with every block, so that there is no step size to choose and nothing diverges; a block of some thousand
-points preconditions its own part, which holds the leading directions of the whole as well. Sources: S. Tu et al.,
-Large scale kernel learning using block coordinate descent (2016); R. Gower and P. Richtarik, Randomized iterative
+the error falls with every block, so that there is no step size to choose. Where K is singular and the targets
+contradict each other there is no solution to come to: give a ridge. A block of some thousand points preconditions its
+own part, which holds the leading directions of the whole as well. Sources: S. Tu et al., Large scale kernel learning
+using block coordinate descent (2016); R. Gower and P. Richtarik, Randomized iterative
 methods for linear systems (2015). Gradient steps on random batches with damped eigenfunctions (EigenPro 2) were tried
 first: with a smooth kernel they diverged, or needed steps too small to be of use.
 """
