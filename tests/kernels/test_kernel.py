@@ -104,6 +104,19 @@ def test_far_point_does_not_blur_the_others(generator):
     assert bool((slope[1:, 1:][apart[1:, 1:]] < 0).all())
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_point_at_the_centre_of_the_others(scale, dtype, generator):
+    """A row of norm 0 has no rounding of its own: it coincides with its copies alone, at any scale of the data."""
+    z = scale * randn(6, 3, generator=generator, dtype=dtype)
+    z = torch.cat([z, -z, torch.zeros_like(z[:1])])  # of mean 0
+    kernel = Laplace(scale)
+    found = kernel.gram(z[-1:], z, torch.eye(3, dtype=dtype))
+    torch.testing.assert_close(found.double(), slow_gram(kernel, z[-1:], z, torch.eye(3)), rtol=1e-5, atol=0)
+    assert float(found[0, -1]) == 1 and bool((found[0, :-1] < 1).all())
+    alone = kernel.gram(z[-1:], z[-1:], torch.eye(3, dtype=dtype))
+    assert float(alone) == 1
+
+
 @pytest.mark.parametrize("kernel", RADIAL, ids=str)
 def test_slope_is_the_derivative_of_the_profile(kernel, generator):
     x, z = (randn(n, 3, generator=generator) for n in (6, 5))

@@ -83,7 +83,7 @@ class RadialKernel(Kernel):
 
     @abstractmethod
     def slope_(self, distance: Tensor) -> Tensor:
-        """`dk/dD` from squared distances, in place; 0 at distance 0, where it may not exist."""
+        """`dk/dD` from squared distances, in place; 0 at distance 0 where it does not exist."""
 
     def gram(
         self,
@@ -102,7 +102,7 @@ class RadialKernel(Kernel):
     ) -> Float[Tensor, "N K"]:
         """`dk/dD` for all pairs; row `i` of `x` is row `same + i` of `z` where `same` is given."""
         out = x.new_empty(len(x), len(z))
-        for part, block in squared_distances(x, z, metric, out, exact_zeros=True):
+        for part, block in squared_distances(x, z, metric, out, exact_zeros=self.is_sharp):
             if same is not None:
                 _diagonal(block, same + part.start).zero_()
             self.slope_(block)
@@ -335,19 +335,32 @@ def squared_distances(
     left = torch.cat([-2 * moved, _row_dots(moved, x)[:, None], x.new_ones(len(x), 1)], dim=1)
     norms = _row_dots(times_metric(z, metric), z)
     right = torch.cat([z, x.new_ones(len(z), 1), norms[:, None]], dim=1).mT
-    rounding = _rounding(x, metric) if exact_zeros else None
+    unit = _rounding(x, metric, norms) if exact_zeros else None
+    if unit is not None:  # in units of its rounding every row has the threshold 1
+        left /= unit
     for part in row_blocks(len(x), len(z)):
-        block = torch.mm(left[part], right, out=out[part]).clamp_min_(0)
+        block = torch.mm(left[part], right, out=out[part])
+        if unit is None:
+            block.clamp_min_(0)
+        else:
+            torch.threshold_(block, 1.0, 0.0).mul_(unit[part])
         if same:
             _diagonal(block, part.start).zero_()
-        if rounding is not None:
-            block.masked_fill_(block <= rounding[part], 0.0)
         yield part, block
 
 
-def _rounding(x: Tensor, metric: Metric) -> Float[Tensor, "N 1"]:
-    """How far the squared distances of each row to points near it may be off: what `|x|^T |M| |x|` rounds to."""
-    return 32 * torch.finfo(x.dtype).eps * _row_dots(times_metric(x.abs(), metric.abs()), x.abs())[:, None]
+def _rounding(x: Tensor, metric: Metric, norms: Float[Tensor, " K"]) -> Float[Tensor, "N 1"]:
+    """How far the squared distances of each row to points near it may be off: what `|x|^T |M| |x|` rounds to, as a
+    power of two, by which one divides and multiplies exactly. Rows of norm 0 have none: they get less than their least
+    distance, which is a norm of the other side.
+    """
+    info = torch.finfo(x.dtype)
+    noise = 32 * info.eps * _row_dots(times_metric(x.abs(), metric.abs()), x.abs())
+    longest = norms.amax()
+    least = torch.where(norms > info.eps**3 * longest, norms, longest).amin()  # quotients by less would overflow
+    noise = noise.maximum(info.eps * least).clamp_min_(info.tiny)
+    mantissa, _ = torch.frexp(noise)
+    return (noise / mantissa)[:, None]
 
 
 def _row_dots(a: Tensor, b: Tensor) -> Tensor:
