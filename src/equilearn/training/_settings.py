@@ -32,8 +32,10 @@ def check_plan(plan: Any, validated: bool) -> None:
     require(_number(plan.weight_decay, "weight_decay") >= 0, f"weight_decay must not be negative: {plan.weight_decay}.")
     if plan.clip is not None:
         require(_number(plan.clip, "clip") > 0, f"clip must be positive or None, got {plan.clip}.")
+    if plan.clip_value is not None:
+        require(_number(plan.clip_value, "clip_value") > 0, f"clip_value must be positive or None: {plan.clip_value}.")
     if plan.patience is not None:
-        require(validated, "patience needs validation=(x, y): without held-out data nothing says when to stop.")
+        require(validated, "patience needs validation data: without any held out nothing says when to stop.")
         positive_int(plan.patience, "patience")
 
 
