@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         kernels,
         measure,
         nn,
+        relaxation,
         report,
         reps,
         studies,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from equilearn.io import load, save
     from equilearn.kernels import predict_symmetry_learning
     from equilearn.measure import data_symmetry, equivariance_error
+    from equilearn.relaxation import relax
     from equilearn.reps import Rep, intertwiners
     from equilearn.symmetrization import symmetrize
     from equilearn.symmetry import Symmetry
@@ -73,6 +75,7 @@ _ROOMS = (
     "kernels",
     "measure",
     "nn",
+    "relaxation",
     "report",
     "reps",
     "studies",
@@ -91,6 +94,7 @@ _HOME = {
     "intertwiners": "reps",
     "predict_symmetry_learning": "kernels",
     "load": "io",
+    "relax": "relaxation",
     "save": "io",
     "Rep": "reps",
     "symmetrize": "symmetrization",
@@ -160,6 +164,8 @@ __all__ = [
     "measure",
     "nn",
     "predict_symmetry_learning",
+    "relax",
+    "relaxation",
     "report",
     "reps",
     "save",
