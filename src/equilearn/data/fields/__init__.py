@@ -9,6 +9,7 @@ from equilearn.data.fields._netcdf import write_example_fields, write_netcdf
 from equilearn.data.fields._normalizer import Normalizer
 from equilearn.data.fields._posterior import Mixture, condition
 from equilearn.data.fields._sets import FieldTask, GridSet, PointSet, collate
+from equilearn.data.fields._smoke import smoke_fields, smoke_tasks
 from equilearn.data.fields._xarray import from_xarray
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "from_xarray",
     "gibbs_tasks",
     "join",
+    "smoke_fields",
+    "smoke_tasks",
     "topography_tasks",
     "write_example_fields",
     "write_netcdf",
