@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import equilearn as eq
-from equilearn.actions import Action, combine, images, parse, points, sets, trivial, vectors
+from equilearn.actions import Action, combine, factor, images, parse, points, sets, shifts, trivial, vectors
 from equilearn.testing import CheckFailed, check_action
 
 V = eq.reps.defining
@@ -44,6 +44,11 @@ EXACT: list[tuple[Action, tuple[int, ...]]] = [
     (vectors(eq.reps.regular(eq.Symmetric(3)), 2), (12,)),
     (vectors(V(eq.Cyclic(5)), None), (2, 8)),
     (trivial().on(eq.SO(2)), (4, 4)),
+    (shifts().on(eq.Cyclic(4)), (1, 5, 8)),
+    (shifts(1).on(eq.Cyclic(3)), (3, 2)),
+    (shifts().on(eq.Abelian((2, 3))), (2, 4, 6)),
+    (shifts(-1, 1).on(eq.Cyclic(2) * eq.Cyclic(5)), (5, 4)),
+    (factor(1, shifts()).on(eq.SO(2) * eq.Cyclic(6)), (6,)),
 ]
 
 GRID: list[Action] = [
@@ -180,6 +185,9 @@ def test_parse_reads_what_the_command_line_gives() -> None:
     assert str(parse("points", eq.SO(3) * eq.Symmetric(5))) == "points(5) under SO3xS5"
     assert str(parse("sets", eq.Symmetric(4))) == "sets(4) under S4"
     assert parse("trivial", eq.SO(2)).is_trivial
+    assert str(parse("shifts", eq.Cyclic(8))) == "shifts under C8"
+    assert str(parse("shifts: -2", eq.Cyclic(8))) == "shifts(-2) under C8"
+    assert str(parse("shifts:1,2", eq.Cyclic(8) * eq.Cyclic(2))) == "shifts(1, 2) under C8xC2"
     x = torch.randn(2, 9)
     for text in ("vectors", "vectors:3"):
         parse(text, eq.SO(3)).check(x)
@@ -194,6 +202,9 @@ def test_parse_reads_what_the_command_line_gives() -> None:
         ("points:many", "whole number"),
         ("points:0", ">= 1"),
         ("trivial:3", "no option"),
+        ("shifts:left", "whole number, such as shifts:3"),
+        ("shifts:0", "batch"),
+        ("shifts:1,2", "1 axis"),
     ],
 )
 def test_parse_says_what_it_does_not_know(text: str, message: str) -> None:

@@ -264,6 +264,7 @@ def test_classes_of_nodes_count_by_node_without_padding():
 def test_words_for_what_moved():
     assert moved_word(Symmetry(SO(3) * Symmetric(4), actions.points(4))) == "rotated and permuted"
     assert moved_word(Symmetry(Euclidean(3), actions.points(4))) == "moved"
+    assert moved_word(Symmetry(Cyclic(4), actions.shifts())) == "shifted"
 
 
 @pytest.mark.parametrize(

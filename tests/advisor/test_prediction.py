@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 import equilearn as eq
 from equilearn import InputError, actions, data
-from equilearn.actions import Action, Data
 from equilearn.advisor import advise_task, prediction_of
 from equilearn.advisor._plan import make_grid, make_plan
 from equilearn.advisor._prediction import PER_CLASS, acting, plan_of, seeds_of
 from equilearn.advisor._prediction_words import compared
-from equilearn.groups import SO, Cyclic, Element, Lorentz, O, Symmetric
+from equilearn.groups import SO, Cyclic, Lorentz, O, Symmetric
 
 TURNS = eq.Symmetry(Cyclic(4), input=actions.images())
 
@@ -32,29 +31,6 @@ def images_of(kind: str, count: int = 120) -> data.Task:
         x[y == 0, :, :, 1] += 1
         x[y == 1, :, 1, :] += 1
     return data.from_arrays(x, y, x, y, name=kind)
-
-
-class Shifts(Action):
-    """Circular shifts of rows of pixels."""
-
-    def __init__(self, n: int):
-        self.group = Cyclic(n)
-
-    @property
-    def name(self) -> str:
-        return "shifts"
-
-    def check(self, x: Data) -> None:
-        pass
-
-    def is_exact(self, x: Data) -> bool:
-        return True
-
-    def __call__(self, g: Element, x: Data) -> Data:
-        assert isinstance(g, Tensor) and isinstance(x, Tensor)
-        if g.ndim == 0:
-            return x.roll(int(g), -1)
-        return torch.stack([row.roll(int(k), -1) for k, row in zip(g, x, strict=True)])
 
 
 def pooled(task: data.Task) -> nn.Module:
@@ -142,7 +118,7 @@ def test_continuous_turns_have_a_stand_in():
 
 def test_a_network_that_can_be_read_speaks_for_itself_and_pooling_collapses_shifts(here: str):
     task = images_of("hard")
-    shifts = eq.Symmetry(Cyclic(6), input=Shifts(6))
+    shifts = eq.Symmetry(Cyclic(6), input=actions.shifts())
     found = prediction_of(task, shifts, model=f"{here}:pooled")
     assert (found["how"], found["collapsed"], found["answer"]) == ("own", True, "yes")
     assert "does not see the group at all" in found["why"]

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from equilearn import studies
 from equilearn._check import InputError
-from equilearn.actions import Action, images
+from equilearn.actions import images
 from equilearn.groups import Cyclic
 from equilearn.studies import _digit_orbits
-from equilearn.studies.architectures import Shifts
 from equilearn.studies.non_abelian_images import odd_elements, seeds_of
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "t10k-images-idx3-ubyte.gz"
@@ -113,16 +112,6 @@ def test_turned_images_have_no_mean_and_norm_1():
     quarter = points[0].reshape(3, 20, 20)
     turned = points[2].reshape(3, 20, 20)
     assert min(float((torch.rot90(quarter, k, (1, 2)) - turned).abs().max()) for k in (1, 3)) < 1e-9
-
-
-def test_shifts_are_an_action():
-    action: Action = Shifts(Cyclic(4))
-    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    orbit = action.orbit(torch.arange(4), x)
-    assert torch.equal(orbit, torch.stack([x.roll(2 * k, -1) for k in range(4)]))
-    assert torch.equal(action(torch.tensor(3), x), x.roll(6, -1))
-    with pytest.raises(InputError, match="width that 4 divides"):
-        action(torch.tensor(1), x[..., :6])
 
 
 def test_odd_elements_are_mirror_images_and_swaps():

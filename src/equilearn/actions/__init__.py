@@ -1,4 +1,4 @@
-"""Actions: what a group does to vectors, images, points, sets, graphs, and tuples of those."""
+"""Actions: what a group does to vectors, images, signals, points, sets, graphs, and tuples of those."""
 
 from equilearn.actions._base import Action, Axes, Data, Unbound, batch_size, first_leaf, map_data
 from equilearn.actions._factor import FactorAction, factor
@@ -10,6 +10,7 @@ from equilearn.actions._images import ImageAction, images
 from equilearn.actions._masks import mask_of
 from equilearn.actions._parse import parse
 from equilearn.actions._points import PointAction, SetAction, points, sets
+from equilearn.actions._shifts import ShiftAction, shifts
 from equilearn.actions._simple import CombinedAction, TrivialAction, VectorAction, combine, trivial, vectors
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PairAction",
     "PointAction",
     "SetAction",
+    "ShiftAction",
     "TrivialAction",
     "Unbound",
     "VectorAction",
@@ -44,6 +46,7 @@ __all__ = [
     "parse",
     "points",
     "sets",
+    "shifts",
     "to_adjacency",
     "to_edges",
     "trivial",

@@ -10,11 +10,12 @@ from equilearn.actions._base import Action, Unbound
 from equilearn.actions._graphs import edges, graphs, pairs
 from equilearn.actions._images import INTERPOLATIONS, PADDINGS, images
 from equilearn.actions._points import points, sets
+from equilearn.actions._shifts import shifts
 from equilearn.actions._simple import CombinedAction, trivial, vectors
 from equilearn.groups import Group
 from equilearn.reps import defining
 
-NAMES = ("edges", "graphs", "images", "pairs", "points", "sets", "trivial", "vectors")
+NAMES = ("edges", "graphs", "images", "pairs", "points", "sets", "shifts", "trivial", "vectors")
 """The actions that `parse` knows."""
 
 _BUILDERS: dict[str, Callable[..., Unbound]] = {
@@ -33,9 +34,10 @@ def parse(text: str, group: Group) -> Action:
     Args:
         text: `"images"`, `"images:bicubic"`, `"images:bilinear,border"`; `"points"`, `"points:5"`,
             `"points:5,vectors=1,scalars=1"`; `"sets"`, `"sets:5"`; `"graphs"`, `"graphs:12"`,
-            `"graphs:12,edges"` (lists of edges), `"graphs:12,nomask"`; `"pairs"`, `"edges"`; `"vectors"` (as many
-            copies of the defining representation as fit the last axis), `"vectors:3"` (three of them);
-            `"trivial"`; several joined by `+` for a tuple.
+            `"graphs:12,edges"` (lists of edges), `"graphs:12,nomask"`; `"pairs"`, `"edges"`; `"shifts"` (circular,
+            along the last axis; for two cyclic groups the last two), `"shifts:-2"`, `"shifts:1,2"` (along those axes);
+            `"vectors"` (as many copies of the defining representation as fit the last axis), `"vectors:3"` (three of
+            them); `"trivial"`; several joined by `+` for a tuple.
         group: the group that acts.
 
     Raises:
@@ -57,6 +59,9 @@ def _single(text: str, group: Group) -> Action:
     option = option.strip()
     if name == "images":
         return _images(option).on(group)
+    if name == "shifts":
+        parts = filter(None, (part.strip() for part in option.split(",")))
+        return shifts(*(_whole(part, "shifts:", option) for part in parts)).on(group)
     if name == "trivial":
         require(not option, f"The trivial action takes no option, got {option!r}.")
         return trivial().on(group)

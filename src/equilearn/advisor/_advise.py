@@ -17,7 +17,7 @@ from torch import Tensor
 from equilearn import io
 from equilearn._check import InputError, positive_int, require
 from equilearn._version import __version__
-from equilearn.actions import Data, ImageAction, batch_size, first_leaf
+from equilearn.actions import Data, ImageAction, ShiftAction, batch_size, first_leaf
 from equilearn.advisor._candidates import Candidate
 from equilearn.advisor._plan import fitting, make_grid, make_plan, weight
 from equilearn.advisor._prediction import predictable
@@ -296,6 +296,8 @@ _MOVED = (
 def moved_word(symmetry: Symmetry) -> str:
     """What an input is once the group has acted on it, in a word or two for sentences."""
     group = symmetry.group
+    if isinstance(symmetry.input, ShiftAction):
+        return "shifted"
     factors = group.factors if isinstance(group, Product) else (group,)
     found = [next((word for kind, word in _MOVED if isinstance(one, kind)), "transformed") for one in factors]
     if "transformed" in found or any(" or " in word for word in found[:-1]):

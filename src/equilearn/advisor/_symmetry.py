@@ -57,7 +57,7 @@ def guess_action(group: Group, x: Data) -> actions.Unbound | actions.Action:
             return actions.vectors(copies * reps.defining(group))
     raise InputError(
         f"Inputs of shape {shape} leave open how {group} acts on them. Say it with --action: "
-        "images, points:N, vectors:K (K copies of the group's own vectors), sets, graphs."
+        "images, points:N, vectors:K (K copies of the group's own vectors), sets, shifts, graphs."
     )
 
 

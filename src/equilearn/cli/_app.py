@@ -39,7 +39,7 @@ Action = Annotated[
         "--action",
         metavar="ACTION",
         help="What it does to inputs: images, points:N (points:5,vectors=1,scalars=1), vectors:K, sets, "
-        "graphs, pairs, trivial; several parts joined by +. Default: what their shape suggests.",
+        "shifts, graphs, pairs, trivial; several parts joined by +. Default: what their shape suggests.",
     ),
 ]
 Output = Annotated[

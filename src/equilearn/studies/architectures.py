@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equilearn._check import one_of, positive_int, require
-from equilearn.actions import Action, Data, images
-from equilearn.groups import Cyclic, Element
+from equilearn._check import one_of, positive_int
+from equilearn.actions import images, shifts
+from equilearn.groups import Cyclic
 from equilearn.kernels import predict_symmetry_learning
 from equilearn.kernels.neural import Architecture
 from equilearn.studies._digit_orbits import chosen, pictures, to_norm
@@ -38,32 +38,6 @@ SYMMETRIES = ("turns", "shifts")
 EXACT, BROKEN = 1e-6, 1e-3
 """Relative defects of a kernel: below the first it is invariant (rounding of an arc-cosine), beyond the second not."""
 SIDE = 8
-
-
-class Shifts(Action):
-    """Circular shifts of images along their width, `(B, C, H, W)`, by multiples of `W / order` pixels."""
-
-    def __init__(self, group: Cyclic):
-        self.group = group
-
-    @property
-    def name(self) -> str:
-        return "shifts"
-
-    def check(self, x: Data) -> None:
-        order = self.group.order or 1
-        fits = isinstance(x, Tensor) and x.ndim == 4 and x.shape[-1] % order == 0
-        require(fits, f"shifts need images (B, C, H, W) of a width that {order} divides, got {getattr(x, 'shape', x)}.")
-
-    def __call__(self, g: Element, x: Data) -> Data:
-        self.check(x)
-        width = x.shape[-1]
-        step = width // (self.group.order or 1)
-        columns = torch.arange(width, device=x.device)
-        source = (columns - step * g.to(x.device)[..., None]) % width
-        if source.ndim == 1:
-            return x[..., source]
-        return torch.gather(x, -1, source[:, None, None].expand(x.shape))
 
 
 def configs(preset: str, seed: int, data: str, networks: tuple[str, ...], per_class: int) -> list[Row]:
@@ -86,7 +60,8 @@ def trial(config: dict[str, Any]) -> Row:
     generator = torch.Generator().manual_seed(config["seed"])
     places = chosen(y, config["per_class"], generator, y.unique().tolist())
     x, y = to_norm(x[places], x[0].numel() ** 0.5), y[places]
-    symmetry = Symmetry(Cyclic(4), input=images()) if config["symmetry"] == "turns" else _shifts(SIDE)
+    turned = config["symmetry"] == "turns"
+    symmetry = Symmetry(Cyclic(4), input=images()) if turned else Symmetry(Cyclic(SIDE), input=shifts())
     net = NETWORKS[config["network"]]
     joint, one_sided = _defects(net, x[::3], symmetry)
     found = predict_symmetry_learning(x, y, symmetry, net)
@@ -100,11 +75,6 @@ def trial(config: dict[str, Any]) -> Row:
         "elements": [step.order for step in found.growth],
         "errors": [float(step.error.mean()) for step in found.growth],
     }
-
-
-def _shifts(order: int) -> Symmetry:
-    group = Cyclic(order)
-    return Symmetry(group, input=Shifts(group))
 
 
 def _defects(net: Architecture, x: Tensor, symmetry: Symmetry) -> tuple[float, float]:
