@@ -42,8 +42,9 @@ def test_claims_decide_and_phrase():
         Claim.at_most("a", "s", math.nan, 0),
         Claim.between("a", "s", math.nan, 0, 1),
     ):
-        assert claim.held is False
-        assert claim.as_dict()["value"] is None
+        assert claim.held is None
+        assert claim.as_dict()["value"] is None and claim.as_dict()["held"] is None
+    assert Claim.at_least("a", "s", 1.0, math.nan).held is None
 
 
 def test_settings():

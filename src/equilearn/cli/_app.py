@@ -259,7 +259,9 @@ def study_run(
     ] = None,
     out: Out = None,
     workers: Workers = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where a claim does not hold.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 unless every claim was tested and held.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a study and say which of its claims hold."""

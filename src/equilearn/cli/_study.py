@@ -121,14 +121,17 @@ def _typed(value: str, default: Any, key: str) -> Any:
 
 
 def _show(summary: dict[str, Any], folder: Path) -> None:
-    rows = [
-        ["held" if c["held"] else "NOT HELD", c["statement"], _figure(c["value"]), _figure(c["bound"])]
-        for c in summary["claims"]
-    ]
+    rows = [[_outcome(c["held"]), c["statement"], _figure(c["value"]), _figure(c["bound"])] for c in summary["claims"]]
     show_table(summary["study"]["title"], ["", "claim", "measured", "bound"], rows)
     if summary.get("failed"):
         console().print(f"\nwarning: {_failures(summary['failed'])}", style="yellow", markup=False)
     console().print(f"\nreport: {folder / 'report.html'}", markup=False)
+
+
+def _outcome(held: bool | None) -> str:
+    if held is None:
+        return "not tested"
+    return "held" if held else "NOT HELD"
 
 
 def _failures(failed: list[dict[str, Any]]) -> str:
@@ -138,4 +141,6 @@ def _failures(failed: list[dict[str, Any]]) -> str:
 
 
 def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -28,35 +28,39 @@ Row = dict[str, Any]
 class Claim:
     """A statement with its measured figure, its bound, and whether it held.
 
-    `at_least`, `at_most` and `between` decide `held` and phrase the bound. A figure that is not a
-    number holds nothing.
+    `at_least`, `at_most` and `between` decide `held` and phrase the bound. Where the figure or the bound is not a
+    number, as where no row of the grid speaks for or against it, the claim is not tested: `held` is None.
 
     Example:
         >>> claim = Claim.at_least("accuracy", "Averaged networks reach 0.92", 0.95, 0.92)
         >>> claim.bound, claim.held
         ('>= 0.92', True)
+        >>> Claim.at_least("accuracy", "Averaged networks reach 0.92", float("nan"), 0.92).held is None
+        True
     """
 
     name: str
     statement: str
     value: float
     bound: str
-    held: bool
+    held: bool | None
 
     @classmethod
     def at_least(cls, name: str, statement: str, value: float, bound: float) -> Claim:
         """Held where `value >= bound`."""
-        return cls(name, statement, float(value), f">= {bound:g}", bool(value >= bound))
+        return cls(name, statement, float(value), f">= {bound:g}", _decided(value >= bound, value, bound))
 
     @classmethod
     def at_most(cls, name: str, statement: str, value: float, bound: float) -> Claim:
         """Held where `value <= bound`."""
-        return cls(name, statement, float(value), f"<= {bound:g}", bool(value <= bound))
+        return cls(name, statement, float(value), f"<= {bound:g}", _decided(value <= bound, value, bound))
 
     @classmethod
     def between(cls, name: str, statement: str, value: float, low: float, high: float) -> Claim:
         """Held where `low <= value <= high`."""
-        return cls(name, statement, float(value), f"{low:g} to {high:g}", bool(low <= value <= high))
+        return cls(
+            name, statement, float(value), f"{low:g} to {high:g}", _decided(low <= value <= high, value, low, high)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; a figure that is not finite becomes None."""
@@ -159,6 +163,10 @@ class Study:
                 )
             chosen[name] = value
         return chosen
+
+
+def _decided(held: bool, *figures: float) -> bool | None:
+    return None if any(map(math.isnan, figures)) else bool(held)
 
 
 def _like(value: Any, default: Any) -> bool:
