@@ -61,6 +61,18 @@ class InPlace(nn.Module):
         return y * h
 
 
+class Borrowed(nn.Module):
+    """The weight of a layer that is never called; or, tied, a second use of one that is."""
+
+    def __init__(self, tied: bool):
+        super().__init__()
+        self.a, self.b, self.tied = nn.Linear(4, 5), None if tied else nn.Linear(5, 3), tied
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        return F.linear(h, self.a.weight.mT) if self.b is None else F.linear(h, self.b.weight, self.b.bias)
+
+
 def tied() -> nn.Module:
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
     net[2].weight = net[0].weight
@@ -103,6 +115,8 @@ OTHERS = {
     "groups": (lambda: nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()), (4, 4, 4), "has groups"),
     "twice": (Twice, (4,), "called twice"),
     "tied": (tied, (4,), "share parameters"),
+    "borrowed": (lambda: Borrowed(False), (4,), "parameters of a Linear are used outside of its call"),
+    "borrowed twice": (lambda: Borrowed(True), (4,), "parameters of a Linear are used outside of its call"),
 }
 
 
@@ -187,6 +201,34 @@ def test_the_form_follows_memory(generator, monkeypatch):
     assert not called
     torch.testing.assert_close(empirical_ntk(net, x, memory=100), wanted)
     assert called
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full"])
+@pytest.mark.parametrize("name", ["circular", "tokens", "wide tokens", "mlp"])
+def test_memory_bounds_the_samples_at_a_time(name, outputs, generator, monkeypatch):
+    net, x, z = build(*STRUCTURED[name], torch.float64, generator, rows=(40, 30))
+    wanted = empirical_ntk(net, x, z, outputs=outputs)
+    sizes = []
+    traced = empirical_file.traces
+    monkeypatch.setattr(empirical_file, "traces", lambda *given: sizes.append(len(given[2])) or traced(*given))
+    found = empirical_ntk(net, x, z, outputs=outputs, memory=1 << 14, method="structured")
+    torch.testing.assert_close(found, wanted)
+    assert max(sizes) <= 12
+    sizes.clear()
+    empirical_ntk(net, x, z, outputs=outputs, method="structured")
+    assert max(sizes) == 40
+
+
+def test_costs_are_counted_per_sample_and_pair(generator):
+    net, x, _ = build(*STRUCTURED["circular"], torch.float64, generator)
+    cost = empirical_file.empirical_cost(net, x[:1])
+    assert cost == empirical_file.empirical_cost(net, x[1:2])  # not timed
+    large = nn.Sequential(net[0], nn.AdaptiveAvgPool2d(8), *net[1:])
+    more = empirical_file.empirical_cost(large, torch.ones(1, 2, 64, 64, dtype=torch.float64))
+    assert more[0] > 20 * cost[0]
+    assert more[2] < cost[2]
+    other, x, _ = build(OTHERS["layer norm"][0], (4,), torch.float64, generator)
+    assert empirical_file.empirical_cost(other, x[:1])[0] > 0
 
 
 def test_nothing_is_left_behind(generator):
@@ -289,6 +331,8 @@ def test_finite_networks_of_other_inputs():
         finite_network(Architecture.cnn(1), (16,), 8)
     with pytest.raises(InputError, match="width"):
         finite_network(Architecture.mlp(1), (16,), 0)
+    with pytest.raises(InputTypeError, match="An Architecture is needed.*got str"):
+        finite_network("mlp", (16,), 4)
 
 
 # --- edges, and what is refused ---------------------------------------------------------------
@@ -301,6 +345,17 @@ def test_no_samples_and_one():
     assert empirical_ntk(net, one, none, outputs="full").shape == (1, 0, 2, 2)
     for method in ("structured", "jacobian", "products"):
         assert empirical_ntk(net, one, outputs="full", method=method).shape == (1, 1, 2, 2)
+
+
+class Attention(nn.Module):
+    """Dropout that is no module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x, x, x)[0]
 
 
 LINEAR = nn.Linear(3, 2)
@@ -320,6 +375,14 @@ LINEAR = nn.Linear(3, 2)
         (LINEAR, torch.ones(2, 3), {"parametrization": "mup"}, "Unknown parametrization"),
         (nn.Sequential(LINEAR, nn.Dropout()), torch.ones(2, 3), {}, r"module.eval\(\)"),
         (nn.Sequential(LINEAR, nn.BatchNorm1d(2)), torch.ones(2, 3), {}, r"BatchNorm1d '1' is in training mode"),
+        (
+            nn.Sequential(LINEAR, nn.BatchNorm1d(2, track_running_stats=False)).eval(),
+            torch.ones(2, 3),
+            {},
+            "BatchNorm1d '1' keeps no running statistics",
+        ),
+        (Attention(), torch.ones(2, 5, 4), {}, "MultiheadAttention 'layer' is in training mode"),
+        (LINEAR, torch.ones(2, 5), {}, r"fails on one input of shape \(5,\): RuntimeError: mat1 and mat2"),
         (nn.ReLU(), torch.ones(2, 3), {}, "no trainable parameters"),
         (
             nn.Sequential(LINEAR, nn.LayerNorm(2)),

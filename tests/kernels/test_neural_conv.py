@@ -208,6 +208,7 @@ def test_pooling_collapses_orbits(generator):
         (torch.ones(2, 16), Architecture([Flatten(), Dense()]), {}, "Shifts act on images"),
         (torch.ones(2, 1, 4, 4), Architecture.cnn(1), {"shifts": "diagonal"}, "Unknown kind of shifts"),
         (torch.ones(2, 1, 4, 4), Architecture.cnn(1), {"kernel": "ntks"}, "Did you mean 'ntk'"),
+        (torch.ones(2, 1, 4, 4), "cnn", {}, "An Architecture is needed.*got str"),
     ],
 )
 def test_shifts_that_are_refused(x, net, options, message):

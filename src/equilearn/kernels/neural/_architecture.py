@@ -240,6 +240,16 @@ class Architecture:
         return "-".join(_describe(layer) for layer in self.layers)
 
 
+def checked(architecture: object) -> Architecture:
+    """`architecture`, which must be one."""
+    if not isinstance(architecture, Architecture):
+        raise InputTypeError(
+            f"An Architecture is needed, such as Architecture.mlp(2), got {type(architecture).__name__}; "
+            "architecture_of reads one off a torch.nn.Sequential."
+        )
+    return architecture
+
+
 def keep(block: Tensor, rows: slice, columns: slice) -> None:
     """A `Fill` for covariances that are there already."""
 

@@ -12,11 +12,24 @@ from torch.func import functional_call
 from equilearn._check import InputError, InputTypeError, finite, one_of, positive_int, require
 from equilearn.kernels.neural._jacobian import contract, jacobians, products
 from equilearn.kernels.neural._modules import NTKConv2d, NTKLinear
-from equilearn.kernels.neural._structured import NotStructuredError, combine, structured_layers, traces
+from equilearn.kernels.neural._structured import (
+    NotStructuredError,
+    Work,
+    check_structured,
+    combine,
+    own_scales,
+    structured_layers,
+    traces,
+    work_of,
+)
 
 METHODS = ("auto", "structured", "jacobian", "products")
 PARAMETRIZATIONS = ("standard", "ntk")
 RANDOM = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+RANDOM_INSIDE = (nn.MultiheadAttention, nn.RNNBase)
+"""Layers with an attribute `dropout`, a probability."""
+RATE = 5e9
+"""Multiplications a second in double precision, roughly, on one thread."""
 
 
 def empirical_ntk(
@@ -48,7 +61,7 @@ def empirical_ntk(
             factor times parameters of unit variance. It tends to `architecture_of(module).ntk` with the width. Layers
             of `finite_network` have such parameters already, and no factor in either.
         chunk: samples at a time, at most.
-        memory: bytes that Jacobians may take.
+        memory: bytes that Jacobians, or the inputs and gradients of layers, may take: it bounds the samples at a time.
 
     Raises:
         InputError: NaN, dropout or batch normalisation in training mode, no trainable parameters, an output that is
@@ -86,7 +99,7 @@ def empirical_ntk(
         return x.new_zeros(len(x), len(x if other is None else other), *([kept, kept] if full else []))
     if method in ("auto", "structured"):
         try:
-            return _structured(module, x, other, chosen, full, scales, chunk)
+            return _structured(module, x, other, chosen, full, scales, chunk, memory)
         except NotStructuredError:
             if method == "structured":
                 raise
@@ -100,6 +113,33 @@ def empirical_ntk(
     return _symmetric(found) if other is None else found
 
 
+def empirical_cost(module: nn.Module, x: Float[Tensor, "1 *shape"], memory: int = 1 << 30) -> tuple[float, float, int]:
+    """Rough seconds of `empirical_ntk` for a sample and for a pair, and how many samples it takes at a time.
+
+    Counted, not timed: the same network costs the same on every machine.
+    """
+    x = _checked(module, x, "x")
+    count = _output_count(module, x)
+    size = x.element_size()
+    try:
+        layers = structured_layers(module)
+        check_structured(module, layers, x)
+        work = work_of(traces(module, layers, x, None), full=False)
+    except NotStructuredError:
+        forward = _multiplications(module, x)
+        jacobian = float(count * sum(p.numel() for p in module.parameters() if p.requires_grad))
+        work = Work(2 * jacobian, 1.0, forward * (1 + 2 * count), jacobian)
+    return work.sample_products / RATE, work.pair_products / RATE, min(512, work.chunk(memory / size))
+
+
+def _multiplications(module: nn.Module, x: Tensor) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(x)
+    return counter.get_total_flops() / 2
+
+
 # --- forms ------------------------------------------------------------------------------------
 
 
@@ -111,12 +151,16 @@ def _structured(
     full: bool,
     scales: dict[str, float],
     chunk: int,
+    memory: int,
 ) -> Tensor:
     layers = structured_layers(module)
+    check_structured(module, layers, x[sorted({0, len(x) // 2, len(x) - 1})])
+    work = work_of(traces(module, layers, x[:1], chosen), full)
+    chunk = min(chunk, work.chunk(memory / x.element_size()))
     names = {id(p): name for name, p in module.named_parameters()}
 
     def scales_of(layer: nn.Module) -> tuple[float, float]:
-        own = layer.scales if isinstance(layer, NTKLinear | NTKConv2d) else (1.0, 1.0)
+        own = own_scales(layer)
         given = [scales.get(names.get(id(p), ""), 1.0) for p in (layer.weight, layer.bias)]
         return own[0] * given[0], own[1] * given[1]
 
@@ -190,11 +234,7 @@ def _checked(module: nn.Module, x: Tensor, name: str) -> Tensor:
         raise InputTypeError(f"{name} must be a tensor of floating-point inputs, batch first.")
     require(x.ndim >= 1, f"{name} must have a batch axis.")
     for label, part in module.named_modules():
-        if isinstance(part, RANDOM) and part.training and getattr(part, "p", 1) != 0:
-            raise InputError(
-                f"{type(part).__name__} {label!r} is in training mode, where outputs are random or depend on the "
-                "whole batch. Call module.eval() first."
-            )
+        _check_alone(part, label)
     kinds = {p.dtype for p in module.parameters() if p.requires_grad}
     require(len(kinds) > 0, "The network has no trainable parameters.")
     require(
@@ -205,10 +245,32 @@ def _checked(module: nn.Module, x: Tensor, name: str) -> Tensor:
     return finite(x.detach(), name)
 
 
+def _check_alone(part: nn.Module, label: str) -> None:
+    """Refuse a layer that makes the output of a sample random, or depend on the rest of the batch."""
+    drops = getattr(part, "dropout", 0) if isinstance(part, RANDOM_INSIDE) else getattr(part, "p", 1)
+    if isinstance(part, RANDOM + RANDOM_INSIDE) and part.training and drops != 0:
+        raise InputError(
+            f"{type(part).__name__} {label!r} is in training mode, where outputs are random or depend on the "
+            "whole batch. Call module.eval() first."
+        )
+    if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+        raise InputError(
+            f"{type(part).__name__} {label!r} keeps no running statistics, so that each output depends on the whole "
+            "batch in evaluation mode too. Use track_running_stats=True, or a normalisation of single samples."
+        )
+
+
 def _output_count(module: nn.Module, x: Tensor) -> int:
     probe = x[:1] if len(x) else x.new_zeros(1, *x.shape[1:])
-    with torch.no_grad():
-        y = functional_call(module, {n: p.detach() for n, p in module.named_parameters()}, (probe,))
+    try:
+        with torch.no_grad():
+            y = functional_call(module, {n: p.detach() for n, p in module.named_parameters()}, (probe,))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The network fails on one input of shape {tuple(x.shape[1:])}: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(y, Tensor):
         raise InputTypeError(f"The network must return a tensor, got {type(y).__name__}.")
     require(

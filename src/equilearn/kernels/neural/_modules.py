@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from equilearn._check import positive_int, require
-from equilearn.kernels.neural._architecture import Architecture
+from equilearn.kernels.neural._architecture import Architecture, checked
 from equilearn.kernels.neural._layers import Activation, Conv, Dense, Erf, Flatten, GlobalAveragePool, ReLU
 
 
@@ -150,7 +150,7 @@ def finite_network(
     """
     positive_int(width, "width")
     positive_int(outputs, "outputs")
-    architecture.check(torch.zeros(1, *shape, dtype=torch.float64), "an input")
+    checked(architecture).check(torch.zeros(1, *shape, dtype=torch.float64), "an input")
     dense = [layer for layer in architecture.layers if isinstance(layer, Dense)]
     require(len(dense) > 0, f"{architecture} has no dense layer to read outputs from.")
     modules: list[nn.Module] = []

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from equilearn._check import one_of, require
-from equilearn.kernels.neural._architecture import Architecture, keep
+from equilearn.kernels.neural._architecture import Architecture, checked, keep
 from equilearn.kernels.neural._conv import PixelScan, all_shifts, pair_means, pixel_scan
 from equilearn.kernels.neural._dense import gram_, inner_products, scan
 from equilearn.kernels.neural._layers import Conv, GlobalAveragePool
@@ -55,7 +55,7 @@ def shift_kappa(
     """
     one_of(shifts, AXES, "kind of shifts")
     one_of(kernel, KERNELS, "kernel")
-    x = architecture.check(x)
+    x = checked(architecture).check(x)
     require(x.ndim == 4, f"Shifts act on images (m, C, H, W), got x of shape {tuple(x.shape)}.")
     require(
         architecture.head is not None,

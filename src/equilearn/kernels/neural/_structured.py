@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from equilearn._check import InputError
+from equilearn.kernels.neural._modules import NTKConv2d, NTKLinear
 
 LAYERS = (nn.Linear, nn.Conv2d)
 Scales = Callable[[nn.Module], tuple[float, float]]
@@ -34,6 +36,56 @@ class Trace:
     layer: nn.Linear | nn.Conv2d
     inputs: Tensor
     gradients: Tensor
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        return self.gradients, self.inputs
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """O, T, E and F."""
+        return self.gradients.shape[1], self.gradients.shape[2], self.gradients.shape[3], self.inputs.shape[2]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What this form costs, in numbers kept and in multiplications, of a sample and of a pair of them."""
+
+    sample_memory: float
+    pair_memory: float
+    sample_products: float
+    pair_products: float
+
+    def chunk(self, memory: float) -> int:
+        """How many samples on either side keep within so many numbers."""
+        a, b = max(self.pair_memory, 1.0), 2 * self.sample_memory
+        return max(1, int((math.sqrt(b * b + 4 * a * memory) - b) / (2 * a)))
+
+
+def work_of(found: list[Trace], full: bool) -> Work:
+    """From the traces of one sample."""
+    kept, pair_memory, widest, sample, pair = 0.0, 1.0, 0.0, 0.0, 0.0
+    for trace in found:
+        outputs, places, units, features = trace.sizes
+        kept += 2 * trace.inputs.numel() + 3 * trace.gradients.numel()
+        sample += places * units * features * (1 + 2 * outputs)
+        if places == 1:
+            pair += outputs * units + features
+        elif _goes_directly(trace, full):
+            pair_memory = max(pair_memory, 2.0 * places**2)
+            pair += places**2 * (features + outputs * units)
+        else:
+            widest = max(widest, float(outputs * units * features))
+            sample += outputs * places * units * features
+            pair += outputs * units * features
+        pair_memory = max(pair_memory, 2.0 * outputs**2 if full else 2.0)
+    return Work(kept + widest, pair_memory, sample, pair)
+
+
+def _goes_directly(trace: Trace, full: bool) -> bool:
+    """Whether inner products of places cost less than the gradients of the weight."""
+    outputs, places, units, features = trace.sizes
+    return not full and places**2 * (features + outputs**2 * units) < outputs * units * features
 
 
 def structured_layers(module: nn.Module) -> list[nn.Linear | nn.Conv2d]:
@@ -65,13 +117,61 @@ def _known(condition: bool, what: str) -> None:
         )
 
 
-def traces(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Tensor, outputs: list[int] | None) -> list[Trace]:
-    """One forward pass, and one backward pass an output, in which every layer notes its share."""
-    seen: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
+def own_scales(layer: nn.Module) -> tuple[float, float]:
+    """What a layer itself multiplies its weight and its bias by."""
+    return layer.scales if isinstance(layer, NTKLinear | NTKConv2d) else (1.0, 1.0)
+
+
+def check_structured(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Float[Tensor, "N *shape"]) -> None:
+    """Compare the gradients of a few samples with those that the layers' own notes give.
+
+    A weight that is used without calling its layer, `F.linear(h, layer.weight)`, leaves no note.
+
+    Raises:
+        NotStructuredError: they differ.
+    """
+    y, seen = _noted(module, layers, x)
+    if not y.requires_grad:
+        return
+    used = [layer for layer in layers if layer in seen]
+    parameters = [p for layer in layers for p in layer.parameters(recurse=False) if p.requires_grad]
+    weights = torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
+    tops = [seen[layer].output for layer in used]
+    found = torch.autograd.grad((y * weights).sum(), parameters + tops, allow_unused=True)
+    noted = {layer: delta for layer, delta in zip(used, found[len(parameters) :], strict=True) if delta is not None}
+    true = {id(p): torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=False)}
+    size = math.sqrt(sum(float(g.norm()) ** 2 for g in true.values()))
+    for layer in layers:
+        trace = _trace(layer, seen[layer].input.detach(), noted[layer][:, None]) if layer in noted else None
+        for which, parameter in enumerate((layer.weight, layer.bias)):
+            if parameter is None or not parameter.requires_grad:
+                continue
+            gradient = true[id(parameter)]
+            rebuilt = torch.zeros_like(gradient)
+            if trace is not None:
+                sums = trace.gradients.sum((0, 1, 2)) if which else torch.einsum("note,ntf->ef", *trace.parts)
+                rebuilt = sums.reshape(gradient.shape) * own_scales(layer)[which]
+            off = float((gradient - rebuilt).norm())
+            told = off <= size * torch.finfo(gradient.dtype).eps ** 0.5
+            _known(told, f"parameters of a {type(layer).__name__} are used outside of its call")
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a layer read and gave, and the version of the first."""
+
+    input: Tensor
+    output: Tensor
+    version: int
+
+
+def _noted(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Tensor) -> tuple[Tensor, dict[nn.Module, _Note]]:
+    """One forward pass: the outputs, `(N, O)`, and the notes of the layers that were called."""
+    seen: dict[nn.Module, _Note] = {}
 
     def note(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         _known(layer not in seen, f"{type(layer).__name__} is called twice")
-        seen[layer] = (args[0], output, args[0]._version)
+        seen[layer] = _Note(args[0], output, args[0]._version)
         return output.clone()  # what comes next may work in place
 
     handles = [layer.register_forward_hook(note) for layer in layers]
@@ -81,10 +181,16 @@ def traces(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Tensor, ou
     finally:
         for handle in handles:
             handle.remove()
+    for layer, note_ in seen.items():
+        _known(note_.input._version == note_.version, f"what {type(layer).__name__} reads is changed in place")
+    return y, seen
+
+
+def traces(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Tensor, outputs: list[int] | None) -> list[Trace]:
+    """One forward pass, and one backward pass an output, in which every layer notes its share."""
+    y, seen = _noted(module, layers, x)
     used = [layer for layer in layers if layer in seen]
-    for layer in used:
-        _known(seen[layer][0]._version == seen[layer][2], f"what {type(layer).__name__} reads is changed in place")
-    tops = [seen[layer][1] for layer in used]
+    tops = [seen[layer].output for layer in used]
     rows = []
     chosen = range(y.shape[1]) if outputs is None else outputs
     for a in chosen:
@@ -96,7 +202,7 @@ def traces(module: nn.Module, layers: list[nn.Linear | nn.Conv2d], x: Tensor, ou
     found = []
     for index, layer in enumerate(used):
         gradients = [torch.zeros_like(tops[index]) if row[index] is None else row[index] for row in rows]
-        found.append(_trace(layer, seen[layer][0].detach(), torch.stack([g.detach() for g in gradients], 1)))
+        found.append(_trace(layer, seen[layer].input.detach(), torch.stack([g.detach() for g in gradients], 1)))
     return found
 
 
@@ -133,9 +239,7 @@ def _shares(a: Trace, b: Trace, weight: float, bias: float, full: bool) -> Itera
         yield _products(d1, d2, full).mul_((same * weight)[(...,) + (None,) * (2 * full)])
         return
     n, m, outputs = len(a.inputs), len(b.inputs), a.gradients.shape[1]
-    units, features = a.gradients.shape[3], a.inputs.shape[2]
-    direct = places**2 * (features + outputs**2 * units)
-    if full is False and direct < outputs * units * features:
+    if _goes_directly(a, full):
         h = torch.einsum("ntf,msf->nmts", a.inputs, b.inputs)
         delta = torch.einsum("note,mose->nmts", a.gradients, b.gradients)
         yield h.mul_(delta).sum((2, 3)).mul_(weight / outputs)
