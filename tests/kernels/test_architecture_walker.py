@@ -117,6 +117,54 @@ def test_layers_without_closed_form(layer, message):
     assert "empirical_ntk(module, x)" in str(caught.value)
 
 
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Doubled(nn.Linear):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class Wrapped(nn.Conv2d):
+    def forward(self, input):
+        return super().forward(input).square()
+
+
+def frozen(layer: nn.Module) -> nn.Module:
+    return layer.requires_grad_(False)
+
+
+def hooked(layer: nn.Module) -> nn.Module:
+    layer.register_forward_hook(lambda module, given, output: 3 * output)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), r"Residual\(...\) has no .* it has a forward of its own"),
+        (nn.Sequential(Residual(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 1)), "Layer '0', Residual"),
+        (Doubled(4, 2), "forward of its own, not that of Linear"),
+        (nn.Sequential(Wrapped(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 1)), "forward of its own, not that of"),
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(4, 2)), "its parameters are made from others"),
+        (hooked(nn.Linear(4, 2)), "it has hooks"),
+        (nn.Sequential(frozen(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 1)), "Layer '0'.*not trained"),
+        (nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2)), "Layer '2'.*takes 9 features.*give 8"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4, 1)),
+            "takes 3 features.*give 4",
+        ),
+        (nn.Sequential(nn.Conv2d(1, 4, 1), nn.Flatten(), nn.Linear(30, 1)), "takes 30 features.*give 4"),
+        (nn.Sequential(nn.Conv2d(1, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 1)), r"put Flatten\(\) between them"),
+    ],
+)
+def test_layers_that_do_other_than_their_class(net, message):
+    with pytest.raises(InputError, match=message):
+        architecture_of(net)
+
+
 def test_what_is_no_network():
     with pytest.raises(InputTypeError, match="must be a torch.nn.Module"):
         architecture_of(torch.relu)

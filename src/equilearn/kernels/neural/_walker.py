@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -13,6 +14,8 @@ from equilearn.kernels.neural._layers import Conv, Dense, Erf, Flatten, GlobalAv
 from equilearn.kernels.neural._modules import ErfUnit, NTKConv2d, NTKLinear
 
 IGNORED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+PLAIN = (nn.Sequential, NTKLinear, NTKConv2d, nn.Linear, nn.Conv2d, nn.ReLU, ErfUnit, nn.Flatten, nn.AdaptiveAvgPool2d)
+"""Layers that are read, where they do what their class does: a subclass may do anything."""
 ELSEWHERE = "Its kernel as it is, at finite width: empirical_ntk(module, x)."
 
 
@@ -36,7 +39,9 @@ def architecture_of(module: nn.Module, *, W_std: float | None = None, b_std: flo
         ReLU networks.
 
     Raises:
-        InputError: a layer without closed form (named, with its place), or an order of layers that has none.
+        InputError: a layer without closed form (named, with its place), or an order of layers that has none; a
+            subclass with a `forward` of its own, a layer with hooks or parametrisations, or with parameters that are
+            not trained; layers whose sizes do not fit each other.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 10))
@@ -48,8 +53,11 @@ def architecture_of(module: nn.Module, *, W_std: float | None = None, b_std: flo
     if not isinstance(module, nn.Module):
         raise InputTypeError(f"module must be a torch.nn.Module, got {type(module).__name__}.")
     layers: list[Layer] = []
+    given = _Given()
     for name, leaf in _leaves(module, ""):
         found = _layer(leaf, name, W_std, b_std)
+        _check_plain(leaf, name)
+        given.check(leaf, name)
         if isinstance(found, Flatten) and any(isinstance(layer, GlobalAveragePool | Dense) for layer in layers):
             continue  # vectors already
         if found is not None:
@@ -59,8 +67,49 @@ def architecture_of(module: nn.Module, *, W_std: float | None = None, b_std: flo
     return Architecture(layers)
 
 
+@dataclass
+class _Given:
+    """What a layer is given: how many features, of a vector, of every pixel, or (behind a flattened map) per pixel."""
+
+    features: int | None = None
+    kind: str = "unknown"
+
+    def check(self, module: nn.Module, name: str) -> None:
+        """Say where the sizes of two layers do not fit; go on behind the layer."""
+        if isinstance(module, nn.Flatten) and self.kind != "unknown":
+            self.kind = "flattened" if self.kind == "pixels" else "vector"
+        elif isinstance(module, nn.AdaptiveAvgPool2d):
+            self.kind = "pooled"
+        elif isinstance(module, nn.Linear):
+            self._need(module.in_features, module, name)
+            self.features, self.kind = module.out_features, "vector"
+        elif isinstance(module, nn.Conv2d):
+            self._need(module.in_channels, module, name)
+            self.features, self.kind = module.out_channels, "pixels"
+
+    def _need(self, wanted: int, module: nn.Module, name: str) -> None:
+        if isinstance(module, nn.Linear):
+            _need(self.kind != "pooled", module, name, "it stands right behind the pooling: put Flatten() between them")
+        if self.features is None:
+            return
+        whole = wanted % self.features == 0 if self.kind == "flattened" else wanted == self.features
+        _need(whole, module, name, f"it takes {wanted} features, and the layers before it give {self.features}")
+
+
+def _check_plain(module: nn.Module, name: str) -> None:
+    """Refuse a layer that does more, or other, than its class says."""
+    known = next((kind for kind in PLAIN + IGNORED if isinstance(module, kind)), nn.Module)
+    own = type(module).forward is known.forward and "forward" not in vars(module)
+    _need(own, module, name, f"it has a forward of its own, not that of {known.__name__}")
+    _need(not getattr(module, "parametrizations", None), module, name, "its parameters are made from others")
+    _need(not module._forward_hooks and not module._forward_pre_hooks, module, name, "it has hooks")
+    trained = all(p.requires_grad for p in module.parameters(recurse=False))
+    _need(trained, module, name, "its parameters are not trained (requires_grad=False)")
+
+
 def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if isinstance(module, nn.Sequential):
+        _check_plain(module, name)
         for key, child in module.named_children():
             yield from _leaves(child, f"{name}.{key}" if name else key)
     else:
