@@ -407,3 +407,75 @@ def test_bad_input_is_named():
         orbit_kernel(lambda a, b: a[:, :1] + 2 * b[:, :1].mT, torch.rand(4, 2, 2), Cyclic(4), average=True)
     with pytest.raises(InputError, match=r"shape \(m, m, order\)"):
         orbit_spread(torch.ones(2, 3, 4))
+
+
+def test_what_is_no_tensor_is_named():
+    gram, kappa = toy(4, 1.4, 1.0)
+    y = torch.ones(2, 1, dtype=torch.float64)
+    listed = gram.tolist()
+    for call in (lambda: leave_one_out(listed, y), lambda: leave_sets_out(listed, y, []), lambda: spectral_error(listed)):
+        with pytest.raises(InputError, match="gram must be a torch.Tensor, got list"):
+            call()
+    with pytest.raises(InputError, match="y must be a torch.Tensor, got list"):
+        leave_one_out(gram, [1.0])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="orbits must be a torch.Tensor, got list"):
+        orbit_kernel(gaussian, [1.0], Cyclic(4))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="group must be a finite group, got int"):
+        orbit_kernel(gaussian, torch.ones(4, 2, 2), 4)  # type: ignore[arg-type]
+    for call in (
+        lambda: orbit_inverse("kappa", Cyclic(4)),  # type: ignore[arg-type]
+        lambda: class_signals("kappa", [0]),  # type: ignore[arg-type]
+        lambda: pair_spectral_errors("kappa"),  # type: ignore[arg-type]
+        lambda: orbit_spread("kappa"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InputError, match="kappa must be a torch.Tensor, got str"):
+            call()
+    for dtype in (torch.int64, torch.float16):
+        with pytest.raises(InputError, match="kappa must be float32 or float64, got torch"):
+            orbit_inverse(kappa.to(dtype), Cyclic(4))
+    for call in (
+        lambda: class_signals(kappa * float("nan"), [0, 1]),
+        lambda: pair_spectral_errors(kappa * float("nan")),
+        lambda: orbit_spread(kappa * float("nan")),
+    ):
+        with pytest.raises(InputError, match="kappa holds 16 NaN"):
+            call()
+    inverse = orbit_inverse(kappa, Cyclic(4))
+    one, other = inverse.without_element(y, [0, 1]), inverse.without_element(y, torch.tensor([0, 1]))
+    assert torch.equal(one.residual, other.residual)
+    with pytest.raises(InputError, match=r"labels must be a tensor, or a list of numbers.*got \['a', 'b'\]"):
+        inverse.without_element(y, ["a", "b"])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="held_out must be a torch.Tensor"):
+        inverse.without(y, [[True]])  # type: ignore[arg-type]
+    layout = torch.arange(8).reshape(4, 2).mT
+    for wrong in (-1, 9, 1):
+        changed = layout.clone()
+        changed[0, 0] = wrong
+        with pytest.raises(InputError, match="must place the 8 points, 0 to 7"):
+            orbit_geometry(gram, changed)
+    with pytest.raises(InputError, match="must be a floating-point one.*got torch.int64"):
+        rings(4, dtype=torch.int64)
+    for wrong in ("a", None, True):
+        with pytest.raises(InputError, match="ridge must be a finite number >= 0, got"):
+            leave_one_out(gram, y.repeat(4, 1), ridge=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("group", [Cyclic(24), Symmetric(3)], ids=str)
+def test_an_averaged_kernel_does_not_depend_on_how_pairs_are_grouped(group: Group, monkeypatch: pytest.MonkeyPatch):
+    from equilearn.kernels import _theory_kappa
+
+    orbits = random_orbits(group, 3)
+    whole = orbit_kernel(skewed, orbits, group, average=True)
+    points = seed_major(orbits)
+    layout = torch.arange(len(points)).reshape(3, -1)
+    expected = kappa_from_gram(skewed(points, points), group, layout, project=True)
+    torch.testing.assert_close(whole.kappa, expected, rtol=0, atol=1e-12)
+    calls = []
+    counted = lambda a, b: calls.append(1) or skewed(a, b)  # noqa: E731
+    orbit_kernel(counted, orbits, group, average=True)
+    assert len(calls) == 1  # all pairs fit into one matrix
+    monkeypatch.setattr(_theory_kappa, "ROWS", 7)
+    monkeypatch.setattr(_theory_kappa, "COLUMNS", 10)
+    again = orbit_kernel(skewed, orbits, group, average=True)
+    torch.testing.assert_close(again.kappa, whole.kappa, rtol=0, atol=1e-12)
+    assert abs(again.defect - whole.defect) < 1e-9

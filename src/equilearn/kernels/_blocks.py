@@ -16,6 +16,7 @@ from torch import Tensor
 
 from equilearn._check import InputTypeError, finite, require
 from equilearn.groups import Group
+from equilearn.kernels._given import a_tensor, check_kappa, check_ridge, require_symmetric
 from equilearn.kernels._solve import SolveInfo, cutoff
 from equilearn.reps import GroupFourier
 
@@ -62,9 +63,9 @@ def block_solve(
         (4, 'cholesky')
     """
     fourier = _fourier(group)
-    _check_kappa(kappa, fourier)
+    check_kappa(kappa, fourier.order, fourier.group)
     _check_vectors(y, kappa)
-    blocks = _hermitian(fourier, kappa, _check_ridge(ridge))
+    blocks = _hermitian(fourier, kappa, check_ridge(ridge))
     right = _columns(fourier, y)
     factors = [torch.linalg.cholesky_ex(block) for block in blocks]
     size = kappa.shape[0] * kappa.shape[2]
@@ -98,7 +99,7 @@ def block_matvec(
         [2.0, 1.0, 0.0, 1.0]
     """
     fourier = _fourier(group)
-    _check_kappa(kappa, fourier)
+    check_kappa(kappa, fourier.order, fourier.group)
     _check_vectors(v, kappa)
     pairs = zip(_blocks(fourier, kappa), _columns(fourier, v), strict=True)
     return _vectors(fourier, [block @ column for block, column in pairs], v)
@@ -117,7 +118,7 @@ def block_eigenvalues(kappa: Float[Tensor, "m m order"], group: Group | GroupFou
         [0.0, 2.0, 2.0, 4.0]
     """
     fourier = _fourier(group)
-    _check_kappa(kappa, fourier)
+    check_kappa(kappa, fourier.order, fourier.group)
     pairs = zip(fourier.stacks, _hermitian(fourier, kappa), strict=True)
     found = [torch.linalg.eigvalsh(block).flatten().repeat_interleave(stack.multiplicity) for stack, block in pairs]
     return torch.cat(found).sort().values
@@ -142,10 +143,10 @@ def block_inverse(
         [0.4667, -0.2, 0.1333, -0.2]
     """
     fourier = _fourier(group)
-    _check_kappa(kappa, fourier)
+    check_kappa(kappa, fourier.order, fourier.group)
     m = kappa.shape[0]
     inverses = []
-    for stack, block in zip(fourier.stacks, _hermitian(fourier, kappa, _check_ridge(ridge)), strict=True):
+    for stack, block in zip(fourier.stacks, _hermitian(fourier, kappa, check_ridge(ridge)), strict=True):
         factor, failed = torch.linalg.cholesky_ex(block)
         require(
             int(failed.abs().max()) == 0,
@@ -177,11 +178,7 @@ def _hermitian(fourier: GroupFourier, kappa: Tensor, ridge: float = 0.0) -> list
     skew = sum(w * float(_norms(b - b.mH).norm()) ** 2 for w, b in zip(weights, blocks, strict=True))
     size = sum(w * float(_norms(b).norm()) ** 2 for w, b in zip(weights, blocks, strict=True))
     defect = (skew / size) ** 0.5 if size > 0 else 0.0
-    require(
-        defect <= torch.finfo(kappa.dtype).eps ** 0.5,
-        f"kappa is not that of an invariant symmetric kernel: kappa[j, i, g^-1] differs from kappa[i, j, g] by "
-        f"{defect:.2g} of its norm. Is k(g x, g z) = k(x, z), and are the elements in the order of elements()?",
-    )
+    require_symmetric(defect, kappa.dtype)
     return blocks
 
 
@@ -253,21 +250,6 @@ def _fourier(group: Group | GroupFourier) -> GroupFourier:
     return GroupFourier(group)
 
 
-def _check_ridge(ridge: float) -> float:
-    require(0 <= ridge < float("inf"), f"ridge must be a finite number >= 0, got {ridge!r}.")
-    return float(ridge)
-
-
-def _check_kappa(kappa: Tensor, fourier: GroupFourier) -> None:
-    shape = tuple(kappa.shape)
-    require(
-        len(shape) == 3 and shape[0] == shape[1] > 0 and shape[2] == fourier.order,
-        f"kappa must have shape (m, m, {fourier.order}) for {fourier.group}, the kernel of m orbits at each element; "
-        f"got {shape}.",
-    )
-    finite(kappa, "kappa")
-
-
 def symmetry_defect(kappa: Float[Tensor, "m m order"], group: Group) -> float:
     """`|kappa[j, i, g^-1] - kappa[i, j, g]|` beside `|kappa|`: k(g x_i, x_j) against k(x_i, g^-1 x_j), all pairs."""
     inverses = group.index_of(group.inverse(group.elements())).to(kappa.device)
@@ -278,7 +260,7 @@ def symmetry_defect(kappa: Float[Tensor, "m m order"], group: Group) -> float:
 def _check_vectors(y: Tensor, kappa: Tensor) -> None:
     need = (kappa.shape[0], kappa.shape[2])
     require(
-        y.ndim == 3 and tuple(y.shape[:2]) == need,
+        a_tensor(y, "y").ndim == 3 and tuple(y.shape[:2]) == need,
         f"Vectors over {need[0]} orbits of {need[1]} points have shape ({need[0]}, {need[1]}, c), "
         f"got {tuple(y.shape)}.",
     )

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, finite, not_empty, require
+from equilearn.kernels._given import a_tensor, check_ridge, members, real
 from equilearn.kernels._solve import cutoff, worst_condition
 
 
@@ -89,8 +90,8 @@ def without_sets(
     gram: Tensor, y: Tensor, held_out: Sequence[Tensor], ridge: float
 ) -> list[tuple[Float[Tensor, "_ c"], Float[Tensor, " _"]]]:
     """Residuals, and the squared distance of each point from the span of the training points, for each set."""
-    sets = [_members(one, len(y)) for one in held_out]
     inverse = _inverse_of(gram, y, ridge)
+    sets = [_held_out_set(one, len(y)) for one in held_out]
     dual = inverse @ y
     return [solve_missing(inverse[index[:, None], index], dual[index], ridge) for index in sets]
 
@@ -132,19 +133,13 @@ def inverse_of_psd(matrix: Tensor, what: str, scale: float = 0.0) -> Tensor:
     )
 
 
-def check_ridge(ridge: float) -> float:
-    require(0 <= ridge < float("inf"), f"ridge must be a finite number >= 0, got {ridge!r}.")
-    return float(ridge)
-
-
 def check_gram(gram: Tensor) -> None:
     require(
-        gram.ndim == 2 and gram.shape[0] == gram.shape[1],
+        a_tensor(gram, "gram").ndim == 2 and gram.shape[0] == gram.shape[1],
         f"A kernel matrix has shape (n, n), got {tuple(gram.shape)}.",
     )
     not_empty(gram, "gram")
-    if gram.dtype not in (torch.float32, torch.float64):
-        raise InputTypeError(f"The kernel matrix must be float32 or float64, got {gram.dtype}.")
+    real(gram, "The kernel matrix")
     finite(gram, "gram")
     norm = float(gram.norm())
     defect = float((gram - gram.mT).norm()) / norm if norm > 0 else 0.0
@@ -157,7 +152,7 @@ def check_gram(gram: Tensor) -> None:
 def _inverse_of(gram: Tensor, y: Tensor, ridge: float) -> Tensor:
     check_gram(gram)
     require(
-        y.ndim == 2 and len(y) == len(gram) and y.shape[1] > 0,
+        a_tensor(y, "y").ndim == 2 and len(y) == len(gram) and y.shape[1] > 0,
         f"y must hold one row of targets for each of the {len(gram)} points, (n, c); got {tuple(y.shape)}.",
     )
     if y.dtype != gram.dtype:
@@ -173,15 +168,10 @@ def _size(matrix: Tensor) -> float:
     return float(torch.linalg.vector_norm(torch.view_as_real(matrix) if matrix.is_complex() else matrix))
 
 
-def _members(one: Tensor, n: int) -> Tensor:
-    if not isinstance(one, Tensor):
-        raise InputTypeError(f"A held-out set is a tensor of indices or a mask, got {type(one).__name__}.")
-    if one.dtype == torch.bool:
-        require(tuple(one.shape) == (n,), f"A mask of points has shape ({n},), got {tuple(one.shape)}.")
-        one = torch.nonzero(one).flatten()
-    index = one.flatten().to(torch.int64)
+def _held_out_set(one: Tensor, n: int) -> Tensor:
+    index = members(one, n, "A held-out set")
     require(
-        0 < len(index) < n and len(index.unique()) == len(index) and bool(((index >= 0) & (index < n)).all()),
+        0 < len(index) < n,
         f"A held-out set must be distinct indices from 0 to {n - 1}, neither none of the points nor all of them; "
         f"got {len(index)}.",
     )

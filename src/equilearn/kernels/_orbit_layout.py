@@ -11,6 +11,7 @@ from torch import Tensor
 from equilearn._check import InputError, finite, require
 from equilearn.groups import Group, fixed_points, orbits
 from equilearn.kernels._blocks import block_solve, symmetry_defect
+from equilearn.kernels._given import members
 from equilearn.kernels._solve import SolveInfo
 from equilearn.reps import GroupFourier, permutation
 
@@ -56,14 +57,15 @@ def orbit_layout(
     permutations = permutations.to("cpu", torch.int64)
     place = torch.arange(permutations.shape[1])
     if points is not None:
-        members = _members(points, len(place))
+        chosen = members(points, len(place), "points").cpu()
+        require(len(chosen) > 0, "points is empty: at least one orbit is needed.")
         place = torch.full_like(place, -1)
-        place[members] = torch.arange(len(members))
-        permutations = place[permutations[:, members]]
+        place[chosen] = torch.arange(len(chosen))
+        permutations = place[permutations[:, chosen]]
         left = int((permutations < 0).any(0).sum())
         require(
             left == 0,
-            f"The {len(members)} points are not a union of orbits of {group}: {left} of them are taken outside.",
+            f"The {len(chosen)} points are not a union of orbits of {group}: {left} of them are taken outside.",
         )
     still = fixed_points(permutations)[1:].sum(1)
     if bool((still > 0).any()):
@@ -247,21 +249,6 @@ def group_kernel_ridge(
 
 
 # --- parts ------------------------------------------------------------------------------------
-
-
-def _members(points: Tensor, n: int) -> Tensor:
-    points = points.detach().cpu()
-    if points.dtype == torch.bool:
-        require(tuple(points.shape) == (n,), f"A mask of points has shape ({n},), got {tuple(points.shape)}.")
-        members = torch.nonzero(points).flatten()
-    else:
-        members = points.flatten().to(torch.int64)
-        require(
-            bool(((members >= 0) & (members < n)).all()) and len(members.unique()) == len(members),
-            f"points must be distinct indices from 0 to {n - 1}, or a Boolean mask.",
-        )
-    require(len(members) > 0, "points is empty: at least one orbit is needed.")
-    return members
 
 
 def _evaluate(kernel: KernelFunction, a: Tensor, b: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equilearn._check import InputTypeError, one_of, require
-from equilearn.kernels._held_out import check_ridge
+from equilearn.kernels._given import check_ridge
 from equilearn.kernels._orbit_layout import _evaluate, kappa_from_gram
 from equilearn.kernels._predict_kernels import KernelSource, Which, kernel_sources
 from equilearn.kernels._predict_missing import directly, growth_of, joined, outcome_of, scenarios_of

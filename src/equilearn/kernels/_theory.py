@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from equilearn._check import InputError, positive_int, require
-from equilearn.kernels._held_out import check_gram, check_ridge, inverse_of_psd
+from equilearn.kernels._given import a_tensor, check_kappa, check_ridge
+from equilearn.kernels._held_out import check_gram, inverse_of_psd
 from equilearn.kernels._solve import cutoff
 
 
@@ -100,9 +101,11 @@ def orbit_geometry(gram: Float[Tensor, "n n"], layout: Int[Tensor, "2 order"], *
     """
     check_gram(gram)
     n = len(gram)
+    places = sorted(a_tensor(layout, "layout").flatten().tolist())
     require(
-        tuple(layout.shape) == (2, n // 2) and n % 2 == 0 and len(layout.unique()) == n,
-        f"layout must place the {n} points into two orbits of equal size, (2, {n // 2}); got {tuple(layout.shape)}.",
+        tuple(layout.shape) == (2, n // 2) and places == list(range(n)),
+        f"layout must place the {n} points, 0 to {n - 1}, into two orbits of equal size, (2, {n // 2}); got "
+        f"{len(set(places))} places in shape {tuple(layout.shape)}.",
     )
     signs = gram.new_empty(n)
     signs[layout[0]], signs[layout[1]] = 1.0, -1.0
@@ -166,9 +169,9 @@ def pair_spectral_errors(kappa: Float[Tensor, "m m order"], *, ridge: float = 0.
         >>> pair_spectral_errors(eye)[0, 1]
         tensor(1.)
     """
-    m, n = kappa.shape[0], kappa.shape[-1]
+    m, n = check_kappa(kappa).shape[1:]
     require(
-        kappa.ndim == 3 and kappa.shape[1] == m and m >= 2 and n >= 2,
+        m >= 2 and n >= 2,
         f"kappa must have shape (m, m, N) with m, N >= 2, got {tuple(kappa.shape)}.",
     )
     own = kappa.diagonal(dim1=0, dim2=1).mT  # (m, N)

@@ -7,6 +7,8 @@ training then have the residuals `r = B^-1 alpha` with `B = beta[s, s', g^-1 g']
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,9 +17,19 @@ from torch import Tensor
 
 from equilearn._check import InputTypeError, finite, require
 from equilearn.groups import Cyclic, Group
-from equilearn.kernels._blocks import _check_kappa, _fourier, symmetry_defect
-from equilearn.kernels._held_out import check_ridge, inverse_of_psd, solve_missing
+from equilearn.kernels._blocks import _fourier, symmetry_defect
+from equilearn.kernels._given import (
+    a_tensor,
+    check_kappa,
+    check_labels,
+    check_ridge,
+    require_symmetric,
+)
+from equilearn.kernels._held_out import inverse_of_psd, solve_missing
 from equilearn.reps import GroupFourier
+
+AT_A_TIME = 4
+"""Entries of irreps that kappa is multiplied by at a time, real and imaginary parts."""
 
 HELD_OUT_LIMIT = 8_192
 """Most points of one held-out set: a dense matrix of its size is solved."""
@@ -105,14 +117,14 @@ class OrbitInverse:
     def duals(self, y: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         """`alpha`: the coefficients of all points of each orbit, for targets that are one on an orbit."""
         require(
-            y.ndim == 2 and len(y) == self.seeds,
+            a_tensor(y, "y").ndim == 2 and len(y) == self.seeds,
             f"y must hold one row of targets for each of the {self.seeds} seeds, (m, c); got {tuple(y.shape)}.",
         )
         if y.dtype != self.blocks[0].dtype:
             raise InputTypeError(f"The kernel is {self.blocks[0].dtype}, but y is {y.dtype}: give both in one dtype.")
         return self.blocks[0][0] @ finite(y, "y")
 
-    def without_element(self, y: Float[Tensor, "m c"], labels: Int[Tensor, " m"]) -> MissingPoints:
+    def without_element(self, y: Float[Tensor, "m c"], labels: Int[Tensor, " m"] | Sequence[int]) -> MissingPoints:
         """Each class in turn misses one element, for all its seeds; by symmetry it does not matter which one.
 
         Args:
@@ -131,7 +143,7 @@ class OrbitInverse:
         Source: the canonical case of arXiv 2412.11521, for any finite group, seeds and classes.
         """
         alpha, beta = self.duals(y), self.at_identity()
-        _check_labels(labels, self.seeds)
+        labels = check_labels(labels, self.seeds)
         residual, density = torch.empty_like(alpha), alpha.new_empty(len(alpha))
         for c in labels.unique():
             index = torch.nonzero(labels == c).flatten().to(alpha.device)
@@ -215,38 +227,42 @@ def orbit_inverse(
         [0.3976007723, 0.3976007723]
     """
     fourier = _fourier(group)
-    _check_kappa(kappa, fourier)
-    defect = symmetry_defect(kappa, fourier.group)
-    require(
-        defect <= torch.finfo(kappa.dtype).eps ** 0.5,
-        f"kappa is not that of an invariant symmetric kernel: kappa[j, i, g^-1] differs from kappa[i, j, g] by "
-        f"{defect:.2g} of its norm. Is k(g x, g z) = k(x, z), and are the elements in the order of elements()?",
-    )
+    check_kappa(kappa, fourier.order, fourier.group)
+    require_symmetric(symmetry_defect(kappa, fourier.group), kappa.dtype)
     return inverse_of_symmetric(kappa, fourier, check_ridge(ridge))
 
 
 def inverse_of_symmetric(kappa: Float[Tensor, "m m order"], fourier: GroupFourier, ridge: float) -> OrbitInverse:
     """`orbit_inverse` of what is known to be symmetric."""
     m = kappa.shape[0]
-    # One irrep at a time, by a matrix product that reads kappa once and leaves its block in one piece.
     rows = kappa.permute(2, 0, 1).flatten(1)
     scale = float(kappa[..., 0].diagonal().max())  # no more than the largest eigenvalue of the whole matrix
     names = irrep_names(fourier)
     found = []
     for i, (name, stack) in enumerate(zip(names, fourier.stacks, strict=True)):
-        table = fourier.matrices(i).to(kappa.device)
-        inverses = []
-        for j in range(stack.count):
-            entries = table[:, j].flatten(1).mT.contiguous()
-            block = entries.real.to(kappa.dtype) @ rows
-            if table.is_complex():
-                block = torch.complex(block, entries.imag.to(kappa.dtype) @ rows)
-            block = block.unflatten(0, (stack.dim, stack.dim)).unflatten(2, (m, m)).permute(2, 0, 3, 1)
-            block = block.reshape(m * stack.dim, m * stack.dim)
+        size, dtype = m * stack.dim, kappa.dtype if stack.type == "real" else kappa.dtype.to_complex()
+        inverses = kappa.new_empty(stack.count, size, size, dtype=dtype)
+        for j, block in enumerate(_hermitian_blocks(rows, fourier, i)):
             block.diagonal().add_(ridge)
-            inverses.append(inverse_of_psd(block, f"The kernel matrix ({name[j]} of {fourier.group})", scale))
-        found.append(torch.stack(inverses))
+            inverses[j] = inverse_of_psd(block, f"The kernel matrix ({name[j]} of {fourier.group})", scale)
+        found.append(inverses)
     return OrbitInverse(fourier, tuple(found), ridge)
+
+
+def _hermitian_blocks(rows: Float[Tensor, "order m*m"], fourier: GroupFourier, index: int) -> Iterator[Tensor]:
+    """`sum_u kappa(u) (x) rho(u)` for each irrep of a stack, some at a time: a product reads all of kappa."""
+    stack = fourier.stacks[index]
+    table = fourier.matrices(index).to(rows.device)
+    m = math.isqrt(rows.shape[1])
+    step = max(1, AT_A_TIME // stack.dim**2)
+    for start in range(0, stack.count, step):
+        entries = table[:, start : start + step].flatten(1).mT
+        parts = [entries.real, entries.imag] if table.is_complex() else [entries]
+        sums = torch.cat([part.to(rows.dtype) for part in parts]) @ rows
+        split = sums.unflatten(0, (len(parts), -1, stack.dim, stack.dim)).unflatten(-1, (m, m))
+        for j in range(split.shape[1]):
+            both = [part.permute(2, 0, 3, 1).reshape(m * stack.dim, m * stack.dim) for part in split[:, j]]
+            yield torch.complex(*both) if len(both) == 2 else both[0]
 
 
 def orbit_spread(kappa: Float[Tensor, "m m order"]) -> float:
@@ -268,11 +284,7 @@ def orbit_spread(kappa: Float[Tensor, "m m order"]) -> float:
         >>> orbit_spread(torch.eye(2)[..., None].expand(2, 2, 5))
         0.0
     """
-    require(
-        kappa.ndim == 3 and kappa.shape[0] == kappa.shape[1] > 0 and kappa.shape[2] > 0,
-        f"kappa must have shape (m, m, order), got {tuple(kappa.shape)}.",
-    )
-    finite(kappa, "kappa")
+    check_kappa(kappa)
     means = kappa.mean(-1)  # <mu_s, mu_t>
     size = float(kappa[..., 0].diagonal().mean())
     within = size - float(means.diagonal().mean())
@@ -280,7 +292,7 @@ def orbit_spread(kappa: Float[Tensor, "m m order"]) -> float:
     return min(1.0, max(0.0, within / total)) if total > 0 else 0.0
 
 
-def class_signals(kappa: Float[Tensor, "m m order"], labels: Int[Tensor, " m"]) -> Float[Tensor, "C C"]:
+def class_signals(kappa: Float[Tensor, "m m order"], labels: Int[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "C C"]:
     """`N/2 |mu_c - mu_d|^2` for every two classes: how far apart the means of their points are in feature space.
 
     Args:
@@ -288,7 +300,7 @@ def class_signals(kappa: Float[Tensor, "m m order"], labels: Int[Tensor, " m"]) 
         labels: the class of each seed; classes are taken in ascending order.
 
     Raises:
-        InputError: shapes that do not fit.
+        InputError: shapes that do not fit, or NaN.
 
     Example:
         >>> import torch
@@ -296,7 +308,7 @@ def class_signals(kappa: Float[Tensor, "m m order"], labels: Int[Tensor, " m"]) 
         tensor([[0., 3.],
                 [3., 0.]])
     """
-    _check_labels(labels, len(kappa))
+    labels = check_labels(labels, len(check_kappa(kappa))).to(kappa.device)
     members = (labels[None] == labels.unique()[:, None]).to(kappa)
     weights = members / members.sum(1, keepdim=True)
     inner = weights @ kappa.mean(-1) @ weights.mT
@@ -323,7 +335,7 @@ def irrep_names(fourier: GroupFourier) -> list[list[str]]:
 
 def _points(held_out: Tensor, seeds: int, order: int) -> tuple[Tensor, Tensor]:
     require(
-        tuple(held_out.shape) == (seeds, order),
+        tuple(a_tensor(held_out, "held_out").shape) == (seeds, order),
         f"held_out marks points by seed and element, ({seeds}, {order}); got {tuple(held_out.shape)}.",
     )
     if held_out.dtype != torch.bool:
@@ -340,10 +352,3 @@ def _points(held_out: Tensor, seeds: int, order: int) -> tuple[Tensor, Tensor]:
         "Take fewer seeds, or hold out fewer elements.",
     )
     return seed, element
-
-
-def _check_labels(labels: Tensor, seeds: int) -> None:
-    require(
-        tuple(labels.shape) == (seeds,),
-        f"labels must hold one class for each of the {seeds} seeds, got shape {tuple(labels.shape)}.",
-    )

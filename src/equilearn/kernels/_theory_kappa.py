@@ -8,12 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import finite, require
+from equilearn._check import InputTypeError, finite, require
 from equilearn.groups import Group
+from equilearn.kernels._given import a_tensor
 from equilearn.kernels._orbit_layout import KernelFunction, _evaluate
 
 COLUMNS = 4_096
 """Points that a kernel is asked for at a time."""
+
+ROWS = 512
+"""Points on the other side, where all pairs of elements are needed."""
 
 PROBES = 4
 """Elements at which further rows of the kernel matrix are compared."""
@@ -77,9 +81,11 @@ def orbit_kernel(
         >>> [round(v, 2) for v in found.kappa[0, 0].tolist()], found.averaged
         ([1.25, 0.25, -0.75, 0.25], False)
     """
+    if not isinstance(group, Group):
+        raise InputTypeError(f"group must be a finite group, got {type(group).__name__}.")
     order = group._require_enumerable()
     require(
-        orbits.ndim >= 2 and len(orbits) == order and orbits.shape[1] > 0,
+        a_tensor(orbits, "orbits").ndim >= 2 and len(orbits) == order and orbits.shape[1] > 0,
         f"orbits must hold the points by element and seed, ({order}, m, ...); got {tuple(orbits.shape)}.",
     )
     finite(orbits, "orbits")
@@ -104,7 +110,7 @@ def _at_identity(
     """`k(x_i, u x_j)`, and how far `k(g x_i, g u x_j)` is from it for a few g."""
     order, m = orbits.shape[:2]
     stored: Tensor | None = None
-    for u, block in _rows(kernel, orbits, 0, range(order)):
+    for u, block in _rows(kernel, orbits):
         stored = block.new_empty(order, m, m) if stored is None else stored
         stored[u] = block
     elements = group.elements()
@@ -118,7 +124,7 @@ def _at_identity(
         for g in probes:
             there = group.expand(group.take(elements, g), (order,))
             product = group.index_of(group.compose(there, elements)).to(orbits.device)  # [u]: g u
-            moved = orbits[product][:, seeds]
+            moved = orbits[product[:, None], seeds]
             found = _evaluate(kernel, orbits[g, seeds], moved.flatten(0, 1)).unflatten(1, (order, len(seeds)))
             expected = kappa[seeds[:, None], seeds].permute(0, 2, 1)
             norm = float(expected.norm())
@@ -143,35 +149,44 @@ def _symmetrize_(stored: Float[Tensor, "order m m"], inverses: list[int]) -> flo
 def _averaged(kernel: KernelFunction, orbits: Tensor, group: Group) -> OrbitKernel:
     order, m = orbits.shape[:2]
     elements = group.elements()
-    inverses = group.index_of(group.inverse(elements)).tolist()
+    inverses = group.index_of(group.inverse(elements))
     total: Tensor | None = None
     squares = 0.0
-    for g in range(order):
-        back = group.expand(group.inverse(group.take(elements, g)), (order,))
-        quotient = group.index_of(group.compose(back, elements)).tolist()  # [h]: g^-1 h
-        for h, block in _rows(kernel, orbits, g, range(g, order)):
+    rows, columns = (max(1, size // m) for size in (ROWS, COLUMNS))
+    for start in range(0, order, rows):
+        left = torch.arange(start, min(start + rows, order))
+        back = group.reshape(group.inverse(group.take(elements, left)), (len(left), 1))
+        quotient = group.index_of(group.compose(back, group.reshape(elements, (1, order))))  # [g, h]: g^-1 h
+        for first in range(start, order, columns):
+            right = torch.arange(first, min(first + columns, order))
+            block = _evaluate(kernel, orbits[left].flatten(0, 1), orbits[right].flatten(0, 1))
+            block = block.unflatten(0, (len(left), m)).unflatten(2, (len(right), m)).transpose(1, 2)  # [g, h, i, j]
             if total is None:
-                _check_symmetric(block)
+                _check_symmetric(block[0, 0])
                 total = block.new_zeros(order, m, m)
-            total[quotient[h]] += block
-            squares += float(block.norm()) ** 2 * (1 if h == g else 2)
-            if h != g:
-                total[inverses[quotient[h]]] += block.mT
+            # Those with g < h stand for (h, g) as well.
+            for part, once in ((left[:, None] < right, False), (left[:, None] == right, True)):
+                found = block[part.to(block.device)]
+                place = quotient[:, right][part]
+                squares += float(found.norm()) ** 2 * (1 if once else 2)
+                total.index_add_(0, place.to(block.device), found)
+                if not once:
+                    total.index_add_(0, inverses[place].to(block.device), found.mT)
     kappa = (total / order).permute(1, 2, 0)  # type: ignore[operator]
     kept = order * float(kappa.norm()) ** 2
     defect = max(0.0, 1 - kept / squares) ** 0.5 if squares > 0 else 0.0
     return OrbitKernel(kappa, defect, averaged=True)
 
 
-def _rows(kernel: KernelFunction, orbits: Tensor, g: int, others: range):
-    """`(h, k(g x_i, h x_j))` for all h, some at a time."""
+def _rows(kernel: KernelFunction, orbits: Tensor):
+    """`(h, k(x_i, h x_j))` for all h, some at a time."""
     m = orbits.shape[1]
-    step = max(1, COLUMNS // m)
-    for start in range(others.start, others.stop, step):
-        chunk = orbits[start : min(start + step, others.stop)]
-        block = _evaluate(kernel, orbits[g], chunk.flatten(0, 1)).unflatten(1, (len(chunk), m))
+    start = 0
+    for chunk in orbits.split(max(1, COLUMNS // m)):
+        block = _evaluate(kernel, orbits[0], chunk.flatten(0, 1)).unflatten(1, (len(chunk), m))
         for i in range(len(chunk)):
             yield start + i, block[:, i]
+        start += len(chunk)
 
 
 def _check_symmetric(block: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import positive_int, require
+from equilearn._check import InputTypeError, positive_int, require
 from equilearn.actions import vectors
 from equilearn.groups import Cyclic
 from equilearn.reps import from_function
@@ -31,7 +31,7 @@ def rings(
         dtype: of the points.
 
     Raises:
-        InputError: another order, or a separation that is not a number >= 0.
+        InputError: another order, a separation that is not a number >= 0, or a dtype without fractions.
 
     Source: arXiv 2412.11521, its toy model.
 
@@ -43,6 +43,8 @@ def rings(
     n = positive_int(order, "order", minimum=2)
     require(0 <= separation < float("inf"), f"separation must be a number >= 0, got {separation!r}.")
     group = Cyclic(n)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputTypeError(f"dtype must be a floating-point one, for points between the whole numbers; got {dtype}.")
     half = math.pi / n
     x = torch.tensor(
         [[1.0, 0.0, separation / 2], [math.cos(half), math.sin(half), -separation / 2]], dtype=torch.float64

@@ -171,11 +171,12 @@ def mirror_(whole: Float[Tensor, "n n"], rows: slice) -> None:
 def inner_products(x: Float[Tensor, "n D"], z: Float[Tensor, "m D"] | None) -> tuple[Fill, Tensor, Tensor]:
     """`<x, z> / D` block by block, and `|x|^2 / D`, `|z|^2 / D`."""
     scale = x.shape[1] ** -0.5
-    x = x * scale
-    other = x if z is None else z * scale
+    # With z, the scale of both goes into x: z holds whole orbits, and is read only.
+    left = x * (scale if z is None else scale * scale)
+    other = left if z is None else z
 
     def fill(block: Tensor, rows: slice, columns: slice) -> None:
-        torch.mm(x[rows], other[columns].mT, out=block)
+        torch.mm(left[rows], other[columns].mT, out=block)
 
-    q = torch.linalg.vector_norm(x, dim=1).square()
-    return fill, q, q if z is None else torch.linalg.vector_norm(other, dim=1).square()
+    q = (torch.linalg.vector_norm(left, dim=1) / (1 if z is None else scale)).square()
+    return fill, q, q if z is None else (torch.linalg.vector_norm(other, dim=1) * scale).square()
