@@ -10,7 +10,7 @@ import numpy as np
 from equilearn._check import InputError, one_of, require
 
 _SEPARATORS = ",;\t|"
-_MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 
 
 def read_csv(file: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def read_csv(file: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: no header, an unknown column, missing or non-numeric cells (which), ragged lines.
     """
-    header, lines = _read(file)
+    header, lines = read_table(file)
     columns = {name: [line[i] for line in lines] for i, name in enumerate(header)}
     targets = _targets(file, target, header)
     inputs = [name for name in header if name not in targets]
@@ -37,7 +37,12 @@ def read_csv(file: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
     return x, np.array(columns[targets[0]], dtype=str)
 
 
-def _read(file: Path) -> tuple[list[str], list[list[str]]]:
+def read_table(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns and the cells of each line, as text.
+
+    Raises:
+        InputError: what is no text, has no header, repeats a name, or has lines of other lengths.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             separator = _separator(opened.readline())
@@ -96,7 +101,7 @@ def _require_complete(file: Path, columns: dict[str, list[str]]) -> None:
     holes = {
         name: rows
         for name, cells in columns.items()
-        if (rows := [row for row, cell in enumerate(cells, start=2) if cell.lower() in _MISSING])
+        if (rows := [row for row, cell in enumerate(cells, start=2) if cell.lower() in MISSING])
     }
     if holes:
         name, rows = next(iter(holes.items()))

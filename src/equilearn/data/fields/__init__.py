@@ -10,6 +10,8 @@ from equilearn.data.fields._normalizer import Normalizer
 from equilearn.data.fields._posterior import Mixture, condition
 from equilearn.data.fields._sets import FieldTask, GridSet, PointSet, collate
 from equilearn.data.fields._smoke import smoke_fields, smoke_tasks
+from equilearn.data.fields._station_csv import from_stations
+from equilearn.data.fields._stations import Stations
 from equilearn.data.fields._xarray import from_xarray
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "Periodic",
     "PointSet",
     "RBF",
+    "Stations",
     "Topography",
     "collate",
     "condition",
+    "from_stations",
     "from_xarray",
     "gibbs_tasks",
     "join",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import InputTypeError, positive_int, require
+from equilearn._check import positive_int, require
 from equilearn.data.fields._normalizer import Normalizer, same_units
 from equilearn.data.fields._patches import divide, observed_patches, range_of
 from equilearn.data.fields._sets import FieldTask, PointSet
 from equilearn.data.fields._source import Source
-
-Times: TypeAlias = slice | int | Sequence[int] | Tensor | None
+from equilearn.data.fields._times import Times, chosen_times, divided
 
 CHUNK = 2**24
 """Values read at once where statistics run over all of them."""
@@ -77,7 +74,7 @@ class Gridded:
 
     def at(self, times: Times) -> Gridded:
         """Some of the times: a slice, a number, several numbers, or True and False for each."""
-        chosen = self._chosen(times)
+        chosen = chosen_times(times, len(self))
         require(len(chosen) > 0, f"No time is left: {times} of {len(self)} times.")
         return replace(self, hours=self.hours[torch.from_numpy(chosen)], index=self.index[chosen])
 
@@ -89,19 +86,7 @@ class Gridded:
         Raises:
             InputError: an empty part, or parts that overlap.
         """
-        start = 24 * torch.floor(self.hours[0] / 24)
-        end = 24 * torch.ceil((self.hours[-1] + 1e-6) / 24)
-        first = self.hours < start + 24 * train_days
-        last = ~first if test_days is None else self.hours >= end - 24 * test_days
-        days = float(end - start) / 24
-        require(
-            bool(first.any()) and bool(last.any()),
-            f"{len(self)} times on {days:g} days cannot be split into {train_days} and {test_days} days.",
-        )
-        require(
-            not bool((first & last).any()),
-            f"The first {train_days} and the last {test_days} of {days:g} days overlap.",
-        )
+        first, last = divided(self.hours, train_days, test_days)
         return self.at(first), self.at(last)
 
     def region(self, lat: tuple[float, float] | None = None, lon: tuple[float, float] | None = None) -> Gridded:
@@ -146,16 +131,16 @@ class Gridded:
         empty = [name for name, n in zip(self.names, count.sum((0, 1)), strict=True) if n == 0]
         require(not empty, f"{', '.join(empty)} has no value at all: everything is NaN.")
         flat = [part.sum((0, 1)) for part in (count, total, square)]
-        mean, std = _moments(*flat)
+        mean, std = moments(*flat)
         if per_cell:
-            cells = _moments(count, total, square)
+            cells = moments(count, total, square)
             mean, std = (torch.where(count > 0, cell, one) for cell, one in zip(cells, (mean, std), strict=True))
         place = {"lat": self.lat, "lon": self.lon} if per_cell else {}
         return Normalizer(self.names, self.units, mean + origin, std, **place)
 
     def points(self, times: Times = None, *, with_time: bool = False, dtype: torch.dtype = torch.float32) -> PointSet:
         """All cells as points, a set for each time: `(T, H W, X)`."""
-        chosen = self._chosen(times)
+        chosen = chosen_times(times, len(self))
         y = self.source.read(self.index[chosen]).flatten(1, 2).to(dtype)
         x = self.coordinates.flatten(0, 1).expand(len(y), -1, -1)
         if with_time:
@@ -204,7 +189,7 @@ class Gridded:
         positive_int(batch, "batch")
         size = (len(self.lat), len(self.lon)) if patch is None else _patch(patch, len(self.lat), len(self.lon))
         seen, wanted = range_of(context, "context"), None if target is None else range_of(target, "target", 1)
-        chosen = self._chosen(times)
+        chosen = chosen_times(times, len(self))
         span = (positive_int(steps, "steps") - 1) * positive_int(stride, "stride")
         starts = len(chosen) - span
         require(starts > 0, f"{steps} times, {stride} apart, were asked for of {len(chosen)}.")
@@ -243,26 +228,8 @@ class Gridded:
             x = _with_hours(x, hours[:, :, None, None, None].expand(*y.shape[:4], 1))
         return x.flatten(1, 3).to(dtype), y.flatten(1, 3).to(dtype)
 
-    def _chosen(self, times: Times) -> np.ndarray:
-        """Numbers of times, from 0 to below T."""
-        whole = np.arange(len(self))
-        if times is None:
-            return whole
-        if isinstance(times, slice):
-            return whole[times]
-        picked = np.atleast_1d(np.asarray(times))
-        if picked.dtype != bool and not np.issubdtype(picked.dtype, np.integer):
-            raise InputTypeError(f"times must be a slice or whole numbers, got {times!r}.")
-        fits = (
-            len(picked) == len(self)
-            if picked.dtype == bool
-            else bool(((picked >= -len(self)) & (picked < len(self))).all())
-        )
-        require(fits, f"times must be among the {len(self)} there are, got {times!r}.")
-        return whole[picked]
 
-
-def _moments(count: Tensor, total: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+def moments(count: Tensor, total: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     n = count.clamp_min(1)
     mean = total / n
     var = (square / n - mean.square()).clamp_min(0)
