@@ -22,10 +22,26 @@ from equilearn.data._pyg import from_pyg, to_pyg
 from equilearn.data._small_graphs import automorphism_graphs, graph8c, wl_equal_pairs
 from equilearn.data._split import subsample
 from equilearn.data._task import Kind, Task
+from equilearn.data.fields import (
+    FieldTask,
+    Gridded,
+    GridSet,
+    Normalizer,
+    PointSet,
+    Stations,
+    from_stations,
+    from_xarray,
+)
 
 __all__ = [
+    "FieldTask",
+    "GridSet",
+    "Gridded",
     "Kind",
+    "Normalizer",
     "OperationTable",
+    "PointSet",
+    "Stations",
     "Task",
     "automorphism_graphs",
     "check_task",
@@ -35,6 +51,8 @@ __all__ = [
     "fixed_point_split",
     "from_arrays",
     "from_pyg",
+    "from_stations",
+    "from_xarray",
     "graph8c",
     "load",
     "load_function",
