@@ -144,7 +144,10 @@ def hooked(layer: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), r"Residual\(...\) has no .* it has a forward of its own"),
+        (
+            Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
+            "Residual.* it has a forward of its own",
+        ),
         (nn.Sequential(Residual(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 1)), "Layer '0', Residual"),
         (Doubled(4, 2), "forward of its own, not that of Linear"),
         (nn.Sequential(Wrapped(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 1)), "forward of its own, not that of"),

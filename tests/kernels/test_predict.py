@@ -143,6 +143,67 @@ def test_growth_is_the_prediction_for_the_subgroups():
     assert found.learnable_at == (found.learnable_order,) * 2
 
 
+def test_growth_is_of_the_question_that_is_asked():
+    x, y = real_digits(2, 3)
+    seen = torch.ones(3, 4, dtype=torch.bool)
+    seen[1, 2] = False
+    assert predict_symmetry_learning(x, y, TURNS, MLP, seen).growth == ()
+    assert predict_symmetry_learning(x, y, TURNS, MLP, method="direct").growth == ()
+    half = x + torch.rot90(x, 2, (-2, -1))
+    whole = predict_symmetry_learning(half, y, TURNS, MLP, whole_cosets=True, ridge=1e-8)
+    plain = predict_symmetry_learning(half, y, TURNS, MLP, ridge=1e-8)
+    torch.testing.assert_close(whole.growth[-1].error, whole.error[:, 0])
+    assert float(whole.growth[0].error.mean()) > 0.5 > 1e-3 > float(plain.growth[0].error.mean())
+    assert whole.growth_is_exact
+    smooth = predict_symmetry_learning(x, y, eq.Symmetry(Cyclic(8), input=images()), MLP)
+    assert not smooth.growth_is_exact and not smooth.as_dict()["growth_is_exact"]
+    assert "error by number of elements, approximately, 2: " in str(smooth)
+
+
+# --- the reason ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [Cyclic(4), Dihedral(4), Cyclic(16)], ids=str)
+def test_for_one_missing_point_the_error_is_density_over_the_dual_separation(group: Group):
+    """`1 / (y alpha)`, from the fit to all points alone."""
+    from equilearn.kernels import orbit_inverse, orbit_kernel
+
+    x, y = real_digits(1)
+    symmetry = eq.Symmetry(group, input=images())
+    found = predict_symmetry_learning(x, y, symmetry, MLP)
+    kernel = orbit_kernel(
+        lambda a, b: MLP.ntk(a.flatten(1), b.flatten(1)), symmetry.input.orbit(group.elements(), x), group
+    )
+    kappa = kernel.kappa / kernel.kappa[..., 0].diagonal().mean()
+    alpha = orbit_inverse(kappa, group, ridge=1e-6).duals(one_vs_rest(y))
+    best = (alpha.diagonal()[:, None] - alpha).masked_fill(torch.eye(10, dtype=torch.bool), torch.inf)
+    # The rival is the class with the largest output at the missing point, which has the largest residual difference.
+    worst = best.masked_fill(torch.eye(10, dtype=torch.bool), -torch.inf)
+    separations = 2 / best, 2 / worst
+    inside = ((found.separation[:, None] - separations[0]).abs() < 1e-6 * found.separation[:, None]).any(1)
+    assert bool(inside.all())
+    torch.testing.assert_close(found.density / found.separation, found.class_error, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("group", [Cyclic(4), Dihedral(4), Cyclic(16)], ids=str)
+@pytest.mark.parametrize("per_class", [1, 2, 5, 10])
+def test_the_error_is_below_one_exactly_where_separation_exceeds_density(group: Group, per_class: int):
+    x, y = real_digits(per_class)
+    found = predict_symmetry_learning(x, y, eq.Symmetry(group, input=images()), MLP)
+    assert torch.equal(found.separation > found.density, found.class_error < 1)
+    rows = found.as_dict()["classes"]
+    assert [row["separation"] > row["density"] for row in rows] == [row["error"] < 1 for row in rows]
+
+
+def test_orbits_that_collapse_onto_each_other_are_not_learned():
+    x = torch.ones(6, 1, 4, 4, dtype=torch.float64)
+    found = predict_symmetry_learning(x, [0, 0, 1, 1, 2, 2], TURNS, MLP)
+    assert found.collapsed and found.answer == "no"
+    assert "this architecture is invariant, and cannot tell the classes apart" in str(found)
+    assert found.density.tolist() == [0.0] * 3 and bool(found.separation.isnan().all())
+    assert found.as_dict()["classes"][0]["separation"] is None
+
+
 # --- architectures ---------------------------------------------------------------------------------
 
 
@@ -174,7 +235,10 @@ def test_nngp_and_float32_inputs():
 def test_modules_are_read_or_measured():
     x, y = real_digits(3, 3)
     readable = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3))
-    assert predict_symmetry_learning(x, y, TURNS, readable).source == "ntk in closed form"
+    read = predict_symmetry_learning(x, y, TURNS, readable)
+    assert read.source == "ntk in closed form" and read.architecture.startswith("Flatten-Dense(0.5774,")
+    rows = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))  # acts on rows of pixels
+    assert predict_symmetry_learning(x, y, TURNS, rows).source == "empirical ntk"
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Softmax(-1), nn.Linear(32, 3))
     found = predict_symmetry_learning(x, y, TURNS, other)
     assert found.source == "empirical ntk" and found.kernel_defect > 1e-4
@@ -201,6 +265,10 @@ def test_draws_of_a_factory_give_a_band():
     again = predict_symmetry_learning(x, y, TURNS, build, draws=3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again.error[:, 0], found.error[:, 0])
     assert "over 3 draws" in str(found) and found.as_dict()["draws"] == 3
+    assert not any("give a function" in text for text in found.assumptions)  # one was given
+    single = predict_symmetry_learning(x, y, TURNS, build, draws=1, generator=torch.Generator().manual_seed(1))
+    assert [s.inverse for s in found.spectrum] != [s.inverse for s in single.spectrum]
+    assert sum(s.share for s in found.spectrum) == pytest.approx(1)
     assert predict_symmetry_learning(x, y, TURNS, build, draws=1).band is None
 
 
@@ -252,11 +320,46 @@ def test_seeds_of_one_orbit_are_found():
     x, y = real_digits(3, 3)
     x[7] = torch.rot90(x[1], 1, (-2, -1))
     with pytest.raises(
-        InputError, match=r"1 pairs of seeds share an orbit \(seed 1 is element 3 on seed 7\), 1 of them"
+        InputError, match=r"1 pair of seeds shares an orbit \(seed 1 is element 3 on seed 7\), 1 of them"
     ):
         predict_symmetry_learning(x, y, TURNS, MLP, ridge=0.0)
     found = predict_symmetry_learning(x, y, TURNS, MLP)
     assert any("with different labels" in text for text in found.assumptions)
+
+
+def test_pairs_of_seeds_are_counted_once():
+    x, y = real_digits(2, 2)
+    x[1] = x[0] = x[0] + sum(torch.rot90(x[0], k, (-2, -1)) for k in (1, 2, 3))  # joined by all four turns
+    found = predict_symmetry_learning(x, y, TURNS, MLP)
+    assert any(text.startswith("1 pair of seeds shares an orbit") for text in found.assumptions)
+    many = x[:1].repeat(120, 1, 1, 1)
+    found = predict_symmetry_learning(torch.cat([many, x]), torch.cat([torch.zeros(120, dtype=y.dtype), y]), TURNS, MLP)
+    assert any("at least 4096 pairs of seeds share an orbit" in text.lower() for text in found.assumptions)
+
+
+def test_turned_copies_of_seeds_can_be_held_out_as_well():
+    """With quarter-turned copies of every seed, nothing is missing; taking all copies away gives the truth back."""
+    x, y = real_digits(4)
+    turned = torch.cat([torch.rot90(x, k, (-2, -1)) for k in range(2)])
+    labels = y.repeat(2)
+    alone = predict_symmetry_learning(x, y, TURNS, MLP)
+    kept = predict_symmetry_learning(turned, labels, TURNS, MLP)
+    assert alone.answer == "no" and kept.answer == "yes"  # as it should be said, with the reason
+    assert any("in training under another seed, and so is not missing" in text for text in kept.assumptions)
+    whole = predict_symmetry_learning(turned, labels, TURNS, MLP, whole_cosets=True)
+    assert any("all names of a missing point were held out" in text for text in whole.assumptions)
+    # Either copy of a seed misses two elements of the same orbit: as the seeds alone, each without these two.
+    half = torch.zeros(len(y), 4, dtype=torch.bool)
+    errors = []
+    for c in range(10):
+        half[:] = False
+        half[y == c, 0] = half[y == c, 1] = True
+        _, index = by_refit(x, y, TURNS, half, 1e-6)
+        found = predict_symmetry_learning(x, y, TURNS, MLP, ~half)
+        errors.append(found.error[c, :2].mean())
+    torch.testing.assert_close(whole.class_error, torch.stack(errors), rtol=0, atol=2e-3)
+    assert whole.growth[-1].error.tolist() == pytest.approx(whole.class_error.tolist())
+    assert float(whole.growth[0].error.mean()) > 0.1  # copies by half turns alone: none here
 
 
 def test_unbalanced_classes_are_said():
@@ -289,7 +392,11 @@ def test_results_are_plain_and_readable():
     assert [row["name"] for row in plain["spectrum"]] == ["trivial", "frequency 2", "frequency 1"]
     assert plain["classes"][0]["missing"] == 1 and len(plain["notes"]) == 3
     text = str(found)
-    assert text.startswith("Would ") and "class 2: error" in text and "error by number of elements 2: " in text
+    assert (
+        text.startswith(f"Would {MLP!r} learn C4 alone?")
+        and "class 2: error" in text
+        and "error by number of elements 2: " in text
+    )
 
 
 def test_bad_input_is_named():
@@ -320,8 +427,23 @@ def test_bad_input_is_named():
         predict(x, y, eq.Symmetry(eq.Translation(2), input=images()), MLP)
     with pytest.raises(InputError, match="images need data of shape"):
         predict(x.flatten(1), y, TURNS, MLP)
-    with pytest.raises(InputError, match="ridge must be"):
-        predict(ridge=float("nan"))
+    for wrong in (float("nan"), "a", None):
+        with pytest.raises(InputError, match="ridge must be"):
+            predict(ridge=wrong)
+    for wrong in (["a"] * 6, None, [[0], [1, 2]]):
+        with pytest.raises(InputError, match="labels must be a tensor, or a list of numbers"):
+            predict(x, wrong, TURNS, MLP)
+    for value in (float("inf"), 1e300):
+        with pytest.raises(InputError, match="labels must be whole numbers"):
+            predict(x, [value, 0.0, 0.0, 1.0, 1.0, 1.0], TURNS, MLP)
+    for wrong in ([[True], [True, False]], "all"):
+        with pytest.raises(InputError, match="seen must be a tensor, or a list of Booleans"):
+            predict(x, y, TURNS, MLP, wrong)
+    for wrong in (nn.Linear(100, 3), nn.Sequential(nn.Flatten(), nn.Linear(100, 3)), nn.Conv2d(3, 4, 3)):
+        with pytest.raises(InputError, match=r"fails on one input of shape \(1, 8, 8\): RuntimeError"):
+            predict(x, y, TURNS, wrong)
+    with pytest.raises(InputError, match=r"^The kernel fails on inputs of shape .*: RuntimeError"):
+        predict(x, y, TURNS, lambda a, b: a @ b.flatten(1).mT)
     with pytest.raises(InputError, match="Unknown method 'fast'"):
         predict(method="fast")
     with pytest.raises(InputError, match="Unknown kernel 'tnk'. Did you mean 'ntk'"):
@@ -335,8 +457,8 @@ def test_bad_input_is_named():
         predict(x, y, TURNS, lambda: 3)
     with pytest.raises(InputError, match="must give one value for each pair"):
         predict(x, y, TURNS, lambda a, b: a.flatten(1))
-    with pytest.raises(InputError, match="must return the matrix as a tensor, got tuple"):
-        predict(x, y, TURNS, lambda a, b: (a, b))
+    with pytest.raises(InputError, match="^The kernel must return the matrix as a tensor, got tuple"):
+        predict(x, y, TURNS, lambda a, b: (a, b))  # "The kernel", not "The kernel of the kernel"
     with pytest.raises(InputError, match="the kernel holds 144 NaN"):
         predict(x, y, TURNS, lambda a, b: flat(a, b) * float("nan"))
     with pytest.raises(InputError, match="mean of k.x, x. for the kernel is -1"):
@@ -372,3 +494,21 @@ def test_the_direct_way_has_a_limit():
         predict_symmetry_learning(
             x.repeat(2, 1), torch.arange(1600) % 2, eq.Symmetry(Symmetric(3), input=action), flat, method="direct"
         )
+
+
+def test_the_way_by_blocks_has_a_limit(monkeypatch: pytest.MonkeyPatch):
+    from equilearn.kernels import _predict
+
+    monkeypatch.setattr(_predict, "BLOCKS_LIMIT", 100)
+    x, y = real_digits(2, 3)
+    with pytest.raises(InputError, match="6 seeds under C4 make a kernel of 144 numbers, more than 100: use fewer"):
+        predict_symmetry_learning(x, y, TURNS, MLP)
+
+
+def test_the_action_is_tried_on_seeds_all_over():
+    """Blank images of the first class say nothing of how others are turned."""
+    x, y = real_digits(2, 3)
+    x, y = torch.cat([torch.zeros(20, 1, 8, 8, dtype=x.dtype), x]), torch.cat([torch.full((20,), -1), y])
+    found = predict_symmetry_learning(x, y, eq.Symmetry(Cyclic(8), input=images()), MLP)
+    assert found.action_defect > 0.01
+    assert any("does not act on these data" in text for text in found.assumptions)

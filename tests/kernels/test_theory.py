@@ -413,7 +413,11 @@ def test_what_is_no_tensor_is_named():
     gram, kappa = toy(4, 1.4, 1.0)
     y = torch.ones(2, 1, dtype=torch.float64)
     listed = gram.tolist()
-    for call in (lambda: leave_one_out(listed, y), lambda: leave_sets_out(listed, y, []), lambda: spectral_error(listed)):
+    for call in (
+        lambda: leave_one_out(listed, y),
+        lambda: leave_sets_out(listed, y, []),
+        lambda: spectral_error(listed),
+    ):
         with pytest.raises(InputError, match="gram must be a torch.Tensor, got list"):
             call()
     with pytest.raises(InputError, match="y must be a torch.Tensor, got list"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from equilearn._check import InputTypeError, finite, require
@@ -47,7 +46,7 @@ def check_kappa(kappa: Tensor, order: int | None = None, group: object = None) -
     return finite(kappa, "kappa")
 
 
-def check_labels(labels: Int[Tensor, " m"] | Sequence[int], seeds: int) -> Int[Tensor, " m"]:
+def check_labels(labels: Any, seeds: int) -> Shaped[Tensor, " m"]:
     """One class for each seed."""
     values = as_tensor(labels, "labels")
     require(
@@ -57,13 +56,13 @@ def check_labels(labels: Int[Tensor, " m"] | Sequence[int], seeds: int) -> Int[T
     return values
 
 
-def as_tensor(values: Any, name: str) -> Tensor:
+def as_tensor(values: Any, name: str, kind: str = "numbers") -> Tensor:
     """Numbers or Booleans in a list or an array, as a tensor on the CPU."""
     try:
         return torch.as_tensor(values).cpu()
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputTypeError(
-            f"{name} must be a tensor, or a list of numbers (of rows of equal length); got {_shown(values)}."
+            f"{name} must be a tensor, or a list of {kind} (of rows of equal length); got {_shown(values)}."
         ) from error
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from equilearn._check import InputTypeError, one_of, require
+from equilearn._check import InputError, InputTypeError, one_of, require
 from equilearn.kernels._given import check_ridge
 from equilearn.kernels._orbit_layout import _evaluate, kappa_from_gram
 from equilearn.kernels._predict_kernels import KernelSource, Which, kernel_sources
-from equilearn.kernels._predict_missing import directly, growth_of, joined, outcome_of, scenarios_of
-from equilearn.kernels._predict_orbits import Seeds, coinciding_seeds, held_out_points, seeds_of
+from equilearn.kernels._predict_missing import by_blocks, directly, growth_of, joined, outcome_of, scenarios_of
+from equilearn.kernels._predict_orbits import Seeds, Twins, coinciding_seeds, held_out_points, seeds_of
 from equilearn.kernels._predict_result import Band, Growth, SymmetryComparison, SymmetryPrediction
-from equilearn.kernels._theory_blocks import class_signals, inverse_of_symmetric, orbit_spread
+from equilearn.kernels._theory_blocks import IrrepShare, class_signals, inverse_of_symmetric, orbit_spread
 from equilearn.kernels._theory_kappa import TOLERANCE, orbit_kernel
 from equilearn.reps import GroupFourier
 from equilearn.symmetry import Symmetry
@@ -27,6 +28,9 @@ Method = Literal["blocks", "direct"]
 
 DIRECT_LIMIT = 6_000
 """Most points of the direct solution, a dense matrix of their number."""
+
+BLOCKS_LIMIT = 1 << 28
+"""Most numbers of a kernel on orbits, 2 GiB; the whole takes about four times that."""
 
 COLLAPSED = 1e-6
 """The part of the variance within orbits below which there is none."""
@@ -80,7 +84,8 @@ def predict_symmetry_learning(
     Training holds every transform `g x_s` of every seed, with the label of the seed, but for some (class, element)
     pairs. The kernel of the architecture says exactly what a very wide network, fitted to squared error to the end,
     makes of the missing ones: one-vs-rest targets of +1 and -1, decided by the largest output. The reason is given
-    too: classes must lie further apart (`signal`) than the missing points lie from what was seen (`density`).
+    too: the error is `density`, how far the missing points lie from what was seen, over `separation`, how far
+    classes lie apart.
 
     Args:
         x: seeds, `(m, ...)`, what the input action of `symmetry` acts on; computed in float64.
@@ -100,8 +105,8 @@ def predict_symmetry_learning(
             averaged over the group; `"direct"` solves for all points as they are, up to 6,000 of them.
         rotations: elements of the stand-in for SO(2) (for O(2), half of them).
         draws: of a factory.
-        whole_cosets: where an element leaves a seed as it is, the missing point is in training under another name;
-            this takes all its names away.
+        whole_cosets: where an element leaves a seed as it is, or takes it to another seed, the missing point is in
+            training under another name; this takes all its names away.
         generator: draws networks, and the rows on which invariance is checked; default a fixed seed.
 
     Returns:
@@ -110,8 +115,8 @@ def predict_symmetry_learning(
     Raises:
         InputError: empty or not finite x; labels that do not fit or have one class; an output action that is not
             trivial; an infinite group without stand-in; `seen` of another shape, all True, or with nothing seen of
-            a class; an architecture without the kernel asked for; a kernel that is indefinite, or singular where
-            `ridge` is 0 (points that coincide are named); too many points.
+            a class; an architecture without the kernel asked for, or that fails on these inputs; a kernel that is
+            indefinite, or singular where `ridge` is 0 (points that coincide are named); too many points.
 
     Cost: `m^2 order` values of the kernel (half of `m^2 order^2` where it has to be averaged) and blocks of
     `m dim` for each irrep: see `orbit_inverse`; memory `m^2 order`. Twice that for the growth with the order.
@@ -133,10 +138,14 @@ def predict_symmetry_learning(
     options = _Options(check_ridge(ridge), one_of(method, ("blocks", "direct"), "method"), whole_cosets, generator)
     seeds = seeds_of(x, labels, symmetry, rotations)
     missing = None if seen is None else held_out_points(seen, seeds)
+    sample = seeds.orbits[0, :1]
     if not isinstance(architecture, Mapping):
-        return _predict(seeds, missing, kernel_sources(architecture, kernel, draws, generator), options)
+        return _predict(seeds, missing, kernel_sources(architecture, kernel, draws, generator, sample), options)
     require(len(architecture) > 0, "No architecture was given: the dictionary is empty.")
-    sources = {str(name): kernel_sources(a, kernel, draws, generator, str(name)) for name, a in architecture.items()}
+    sources = {
+        str(name): kernel_sources(one, kernel, draws, generator, sample, str(name))
+        for name, one in architecture.items()
+    }
     return SymmetryComparison({name: _predict(seeds, missing, found, options) for name, found in sources.items()})
 
 
@@ -165,12 +174,19 @@ def _predict(
         accuracy=accuracies.mean(0),
         signal=torch.stack([f.signal for f in found]).mean(0),
         density=torch.stack([f.density for f in found]).mean(0),
+        spectrum=tuple(map(_mean_share, zip(*(f.spectrum for f in found), strict=True))),
         spread=sum(f.spread for f in found) / len(found),
         collapsed=all(f.collapsed for f in found),
         kernel_defect=max(f.kernel_defect for f in found),
         growth=tuple(map(_mean_growth, zip(*(f.growth for f in found), strict=True))),
+        assumptions=max(found, key=lambda f: f.kernel_defect).assumptions,
         band=Band(len(found), torch.stack(errors.aminmax(dim=0)), torch.stack(accuracies.aminmax(dim=0))),
     )
+
+
+def _mean_share(shares: tuple[IrrepShare, ...]) -> IrrepShare:
+    inverse, share = (fmean(values) for values in zip(*((s.inverse, s.share) for s in shares), strict=True))
+    return replace(shares[0], inverse=inverse, share=share)
 
 
 def _mean_growth(steps: tuple[Growth, ...]) -> Growth:
@@ -181,21 +197,25 @@ def _mean_growth(steps: tuple[Growth, ...]) -> Growth:
 def _predict_one(seeds: Seeds, missing: Tensor | None, source: KernelSource, options: _Options) -> SymmetryPrediction:
     kappa, defect, gram = _kernel(seeds, source, options)
     targets = 2 * torch.nn.functional.one_hot(seeds.labels, len(seeds.classes)).to(kappa) - 1
-    remarks = [*seeds.remarks, *_kernel_remarks(seeds, source, kappa, defect, options)]
-    inverse = inverse_of_symmetric(kappa, GroupFourier(seeds.group), options.ridge)
-    scenarios = scenarios_of(seeds, missing, options.whole_cosets)
+    twins = coinciding_seeds(seeds.orbits, kappa)
+    remarks = [*seeds.remarks, *_kernel_remarks(seeds, source, defect, options)]
+    remarks += _about_copies(seeds, twins, options)
+    shared = twins if options.whole_cosets else None
+    scenarios = scenarios_of(seeds, missing, shared)
     wanted = torch.stack([s.wanted for s in scenarios]).any(0)
+    inverse = inverse_of_symmetric(kappa, GroupFourier(seeds.group), options.ridge)
     if gram is not None:
         parts = directly(gram, targets, scenarios, options.ridge)
-    elif missing is None and not options.whole_cosets:
-        parts = [inverse.without_element(targets, seeds.labels)]
     else:
-        parts = [inverse.without(targets, s.held_out) for s in scenarios]
+        parts = by_blocks(inverse, targets, seeds.labels, scenarios, missing is None)
     outcome = outcome_of(seeds, targets, joined(parts, scenarios, seeds.order))
-    growth = growth_of(seeds, kappa, targets, inverse)
     spectrum, spread = inverse.spectrum(), orbit_spread(kappa)
+    del inverse  # as large as the kernel
+    grows = missing is None and gram is None
+    growth = growth_of(seeds, kappa, targets, options.ridge, shared, outcome) if grows else ()
     signals = class_signals(kappa, seeds.labels)
     signals.fill_diagonal_(math.inf)
+    collapsed = spread < COLLAPSED
     return SymmetryPrediction(
         architecture=source.name,
         source=source.source,
@@ -206,10 +226,10 @@ def _predict_one(seeds: Seeds, missing: Tensor | None, source: KernelSource, opt
         error=outcome.error,
         accuracy=outcome.accuracy,
         signal=signals.amin(1).cpu(),
-        density=outcome.density,
+        density=outcome.density * (not collapsed),  # what is left of it then is the ridge
         spectrum=spectrum,
         spread=spread,
-        collapsed=spread < COLLAPSED,
+        collapsed=collapsed,
         action_defect=seeds.defect,
         kernel_defect=defect,
         growth=growth,
@@ -226,12 +246,7 @@ def _kernel(seeds: Seeds, source: KernelSource, options: _Options) -> tuple[Tens
     gram = None
 
     def evaluate(a: Tensor, b: Tensor) -> Tensor:
-        values = source.kernel(a, b)
-        if not isinstance(values, Tensor):
-            raise InputTypeError(
-                f"The kernel of {source.name} must return the matrix as a tensor, got {type(values).__name__}."
-            )
-        return values.detach().to(torch.float64)
+        return _values(source, a, b)
 
     if options.method == "direct":
         require(
@@ -245,6 +260,11 @@ def _kernel(seeds: Seeds, source: KernelSource, options: _Options) -> tuple[Tens
         rest = float(gram.norm()) ** 2 - order * float(kappa.norm()) ** 2
         defect = max(0.0, rest) ** 0.5 / max(float(gram.norm()), 1e-300)
     else:
+        require(
+            order * m * m <= BLOCKS_LIMIT,
+            f"{m} seeds under {seeds.group} make a kernel of {order * m * m:,} numbers, more than {BLOCKS_LIMIT:,}: "
+            "use fewer seeds or elements. Shares and mean errors change little with more of them.",
+        )
         found = orbit_kernel(
             evaluate, seeds.orbits, seeds.group, average=None if seeds.is_exact else True, generator=options.generator
         )
@@ -254,25 +274,50 @@ def _kernel(seeds: Seeds, source: KernelSource, options: _Options) -> tuple[Tens
     return kappa.div_(scale), defect, None if gram is None else gram.div_(scale)
 
 
-def _kernel_remarks(seeds: Seeds, source: KernelSource, kappa: Tensor, defect: float, options: _Options) -> list[str]:
+def _values(source: KernelSource, a: Tensor, b: Tensor) -> Tensor:
+    """The kernel as a user gave it, whose own errors become sentences."""
+    whose = "The kernel" if source.name == "the kernel" else f"The kernel of {source.name}"
+    try:
+        values = source.kernel(a, b)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{whose} fails on inputs of shape {tuple(a.shape)} and {tuple(b.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(values, Tensor):
+        raise InputTypeError(f"{whose} must return the matrix as a tensor, got {type(values).__name__}.")
+    return values.detach().to(torch.float64)
+
+
+def _kernel_remarks(seeds: Seeds, source: KernelSource, defect: float, options: _Options) -> list[str]:
     found = [] if source.remark is None else [source.remark]
     if defect > TOLERANCE:
         done = "averaged over the group" if options.method == "blocks" else "used as it is"
         found.append(f"The kernel is not invariant under {seeds.group}: by {defect:.2g} of its norm. It was {done}.")
+    return found
+
+
+def _about_copies(seeds: Seeds, twins: Twins, options: _Options) -> list[str]:
+    """Which points are in the data more than once, and what that means.
+
+    Raises:
+        InputError: some are, and there is no ridge.
+    """
     moved = seeds.still[:, 1:].any(1)
-    twins = coinciding_seeds(seeds.orbits, kappa)
+    own, shared = int(moved.sum()), twins.pairs
     copies = []
-    if bool(moved.any()):
-        count = int(moved.sum())
+    if own:
         copies.append(
-            f"{count} of {len(moved)} seeds are left as they are by some element (the first: seed "
+            f"{own} of {len(moved)} seeds are left as they are by some element (the first: seed "
             f"{int(moved.int().argmax())}), so that their orbits hold points twice"
         )
-    if twins:
-        i, j, u = twins[0]
-        clash = sum(int(seeds.labels[a] != seeds.labels[b]) for a, b, _ in twins)
+    if shared:
+        i, j, u = twins.triples[0]
+        clash = sum(int(seeds.labels[a] != seeds.labels[b]) for a, b in shared)
+        count = "1 pair of seeds shares" if len(shared) == 1 else f"{len(shared)} pairs of seeds share"
         copies.append(
-            f"{len(twins)} pairs of seeds share an orbit (seed {i} is element {u} on seed {j})"
+            f"{'at least ' if twins.capped else ''}{count} an orbit (seed {i} is element {u} on seed {j})"
             + (f", {clash} of them with different labels" if clash else "")
         )
     require(
@@ -280,8 +325,12 @@ def _kernel_remarks(seeds: Seeds, source: KernelSource, kappa: Tensor, defect: f
         f"Points coincide, so that the kernel matrix is singular: {'; '.join(copies)}. Give a ridge such as 1e-6 (with "
         "whole_cosets=True to hold out all copies of a point), or leave such seeds out.",
     )
-    if bool(moved.any()) and options.whole_cosets:
-        copies[0] += "; all names of a missing point were held out"
-    elif bool(moved.any()):
-        copies[0] += "; a missing point of theirs is in training under another name (whole_cosets=True takes it away)"
-    return [*found, *(f"{text}." for text in copies)]
+    if options.whole_cosets:
+        said = ["all names of a missing point were held out"] * 2
+    else:
+        said = [
+            f"a missing point of theirs is in training under another {what} (whole_cosets=True takes it away)"
+            for what in ("name", "seed, and so is not missing")
+        ]
+    which = [said[0]] * bool(own) + [said[1]] * bool(shared)
+    return [f"{text[0].upper()}{text[1:]}; {then}." for text, then in zip(copies, which, strict=True)]

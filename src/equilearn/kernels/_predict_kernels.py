@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equilearn._check import InputError, InputTypeError, one_of, positive_int, require
 from equilearn.kernels._orbit_layout import KernelFunction
 
 Which = Literal["ntk", "nngp"]
+
+ONE_NETWORK = (
+    "The kernel is that of one finite network as it stands; another draw of its weights gives another (give a function "
+    "that builds it for a band over draws)."
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,22 @@ class KernelSource:
 
 
 def kernel_sources(
-    architecture: Any, which: Which, draws: int, generator: torch.Generator | None, name: str | None = None
+    architecture: Any,
+    which: Which,
+    draws: int,
+    generator: torch.Generator | None,
+    sample: Tensor,
+    name: str | None = None,
 ) -> list[KernelSource]:
-    """The kernels that an architecture stands for: one, or one for each draw of a factory."""
+    """The kernels that an architecture stands for: one, or one for each draw of a factory.
+
+    Args:
+        sample: one input, `(1, ...)`, on which a module is tried.
+    """
     one_of(which, ("ntk", "nngp"), "kernel")
     function: Any = architecture
     if isinstance(architecture, nn.Module):
-        return [_of_module(architecture, which, name)]
+        return [_of_module(architecture, which, name, sample)]
     if callable(getattr(architecture, which, None)) and not isinstance(architecture, type):
         title = name or _title(architecture)
         return [KernelSource(title, f"{which} in closed form", _closed_form(architecture, which))]
@@ -59,20 +73,37 @@ def kernel_sources(
 # --- parts ------------------------------------------------------------------------------------
 
 
-def _of_module(module: nn.Module, which: Which, name: str | None) -> KernelSource:
+def _of_module(module: nn.Module, which: Which, name: str | None, sample: Tensor) -> KernelSource:
     from equilearn.kernels.neural import architecture_of
 
     title = name or type(module).__name__
+    _try_on(module, sample, title)
     try:
         found = architecture_of(module)
+        if found.head is None and sample.ndim > 2:
+            raise InputError("Its layers act on the last axis of inputs that have several: put nn.Flatten() first.")
     except InputError as error:
         if which == "nngp":
             raise InputError(
                 f'{title} has no closed-form nngp: {error} Use kernel="ntk", which falls back on the empirical kernel '
                 "of the module as it is."
             ) from error
-        return _empirical(module, title)
-    return KernelSource(title, f"{which} in closed form", _closed_form(found, which))
+        return _empirical(module, title, ONE_NETWORK)
+    return KernelSource(name or repr(found), f"{which} in closed form", _closed_form(found, which))
+
+
+def _try_on(module: nn.Module, sample: Tensor, title: str) -> None:
+    """Say where a module does not take these inputs: its kernel in closed form would not notice."""
+    twin = copy.deepcopy(module).to(torch.float64).eval()
+    try:
+        with torch.no_grad():
+            twin(sample)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{title} fails on one input of shape {tuple(sample.shape[1:])}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _closed_form(architecture: Any, which: Which) -> KernelFunction:
@@ -94,18 +125,18 @@ def _of_factory(
     found = []
     for _ in range(draws):
         seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = factory()
         if not isinstance(module, nn.Module):
             raise InputTypeError(
                 f"A function without arguments must build a torch module, this one gave {type(module).__name__}."
             )
-        found.append(_empirical(module, name or type(module).__name__))
+        found.append(_empirical(module, name or type(module).__name__, None))
     return found
 
 
-def _empirical(module: nn.Module, title: str) -> KernelSource:
+def _empirical(module: nn.Module, title: str, remark: str | None) -> KernelSource:
     from equilearn.kernels.neural import empirical_ntk
 
     # In single precision the rounding of the kernel is larger than its smallest eigenvalues.
@@ -114,8 +145,7 @@ def _empirical(module: nn.Module, title: str) -> KernelSource:
         title,
         "empirical ntk",
         lambda x, z: empirical_ntk(twin, x, z),
-        "The kernel is that of one finite network as it stands; another draw of its weights gives another "
-        "(give a function that builds it for a band over draws).",
+        remark,
     )
 
 
@@ -128,6 +158,10 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def _title(thing: Any) -> str:
+    from equilearn.kernels.neural import Architecture
+
+    if isinstance(thing, Architecture):
+        return repr(thing)
     name = getattr(thing, "name", None) or getattr(thing, "__name__", None)
     if isinstance(name, str):
         return "the kernel" if name == "<lambda>" else name

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from equilearn.groups import Cyclic
 from equilearn.kernels._held_out import without_sets
-from equilearn.kernels._predict_orbits import Seeds
+from equilearn.kernels._predict_orbits import Seeds, Twins
 from equilearn.kernels._predict_result import Growth
 from equilearn.kernels._theory_blocks import MissingPoints, OrbitInverse, inverse_of_symmetric
 from equilearn.reps import GroupFourier
@@ -40,7 +40,13 @@ class Outcome:
     density: Float[Tensor, " C"]
 
 
-def scenarios_of(seeds: Seeds, missing: Tensor | None, whole_cosets: bool) -> list[Scenario]:
+def scenarios_of(seeds: Seeds, missing: Tensor | None, twins: Twins | None) -> list[Scenario]:
+    """The training sets that are asked for.
+
+    Args:
+        missing: points of one set; None for each class in turn without the identity.
+        twins: what shares an orbit, where all copies of a missing point are to be missing too.
+    """
     m, order = len(seeds.labels), seeds.order
     if missing is None:
         wanted = []
@@ -50,20 +56,38 @@ def scenarios_of(seeds: Seeds, missing: Tensor | None, whole_cosets: bool) -> li
             wanted.append(one)
     else:
         wanted = [missing]
-    return [Scenario(_with_copies(one, seeds) if whole_cosets else one, one) for one in wanted]
+    return [Scenario(one if twins is None else _with_copies(one, seeds, twins), one) for one in wanted]
 
 
-def _with_copies(held_out: Tensor, seeds: Seeds) -> Tensor:
-    """Every point `g h x` with the missing `g x`, for the h that leave x as it is."""
+def _with_copies(held_out: Tensor, seeds: Seeds, twins: Twins) -> Tensor:
+    """With the missing `g x_i` every `g h x_i` for the h that leave x_i as it is, and every `g u x_j` where
+    `x_i = u x_j`."""
     group, found = seeds.group, held_out.clone()
     elements = group.elements()
+    joined_by: dict[tuple[int, int], list[int]] = {}
     for i in torch.nonzero(seeds.still[:, 1:].any(1)).flatten().tolist():
-        g, h = torch.nonzero(held_out[i]).flatten(), torch.nonzero(seeds.still[i]).flatten()
+        joined_by[i, i] = torch.nonzero(seeds.still[i]).flatten().tolist()
+    for i, j, u in twins.triples:
+        joined_by.setdefault((i, j), []).append(u)
+        back = int(group.index_of(group.inverse(group.take(elements, u))))
+        joined_by.setdefault((j, i), []).append(back)
+    for (i, j), moves in joined_by.items():
+        g = torch.nonzero(held_out[i]).flatten()
         if len(g):
             left = group.reshape(group.take(elements, g), (len(g), 1))
-            product = group.compose(left, group.reshape(group.take(elements, h), (1, len(h))))
-            found[i, group.index_of(product).flatten()] = True
+            right = group.reshape(group.take(elements, torch.tensor(moves)), (1, len(moves)))
+            found[j, group.index_of(group.compose(left, right)).flatten()] = True
     return found
+
+
+def by_blocks(
+    inverse: OrbitInverse, targets: Tensor, labels: Tensor, scenarios: Sequence[Scenario], each_class: bool
+) -> list[MissingPoints]:
+    """What becomes of the missing points of each scenario; those of each class in turn need no inverse as a whole."""
+    if each_class and all(bool((s.held_out == s.wanted).all()) for s in scenarios):
+        return [inverse.without_element(targets, labels)]
+    whole = inverse.whole()
+    return [inverse.without(targets, s.held_out, whole=whole) for s in scenarios]
 
 
 def directly(gram: Tensor, targets: Tensor, scenarios: Sequence[Scenario], ridge: float) -> list[MissingPoints]:
@@ -86,12 +110,16 @@ def joined(parts: Sequence[MissingPoints], scenarios: Sequence[Scenario], order:
     return MissingPoints(seed[keep], element[keep], residual[there], density[there])
 
 
-def outcome_of(seeds: Seeds, targets: Tensor, points: MissingPoints) -> Outcome:
-    labels = seeds.labels[points.seed]
-    outputs = (targets[points.seed.to(targets.device)] - points.residual).cpu()
+def lead_errors(outputs: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """1 less half the lead of the right class over the best other one, for targets of +1 and -1."""
     own = outputs.gather(1, labels[:, None]).flatten()
     best = outputs.scatter(1, labels[:, None], -math.inf).amax(1)
-    error = 1 - (own - best) / 2
+    return 1 - (own - best) / 2
+
+
+def outcome_of(seeds: Seeds, targets: Tensor, points: MissingPoints) -> Outcome:
+    labels = seeds.labels[points.seed]
+    error = lead_errors((targets[points.seed.to(targets.device)] - points.residual).cpu(), labels)
     shape = (len(seeds.classes), seeds.order)
     cell = labels * seeds.order + points.element
     count = torch.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
@@ -103,16 +131,33 @@ def outcome_of(seeds: Seeds, targets: Tensor, points: MissingPoints) -> Outcome:
     return Outcome(mean(error), mean((error < 1).to(torch.float64)), per_class)
 
 
-def growth_of(seeds: Seeds, kappa: Tensor, targets: Tensor, whole: OrbitInverse) -> tuple[Growth, ...]:
-    """Errors at the subgroups of a cyclic group: their kernels are part of `kappa`."""
+def growth_of(
+    seeds: Seeds, kappa: Tensor, targets: Tensor, ridge: float, twins: Twins | None, last: Outcome
+) -> tuple[Growth, ...]:
+    """Errors at the subgroups of a cyclic group, each class in turn without the identity: their kernels are part of
+    `kappa`.
+
+    Args:
+        twins: as for `scenarios_of`.
+        last: what was found for the whole group.
+    """
     if not isinstance(seeds.group, Cyclic):
         return ()
     found = []
     for order in (d for d in range(2, seeds.order + 1) if seeds.order % d == 0):
-        inverse = whole
+        outcome = last
         if order < seeds.order:
-            part = kappa[..., :: seeds.order // order]
-            inverse = inverse_of_symmetric(part, GroupFourier(Cyclic(order)), whole.ridge)
-        outcome = outcome_of(seeds, targets, inverse.without_element(targets, seeds.labels))
+            step = seeds.order // order
+            part = replace(seeds, group=Cyclic(order), orbits=seeds.orbits[::step], still=seeds.still[:, ::step])
+            shared = None if twins is None else _under(twins, step)
+            inverse = inverse_of_symmetric(kappa[..., ::step], GroupFourier(part.group), ridge)
+            scenarios = scenarios_of(part, None, shared)
+            points = by_blocks(inverse, targets, seeds.labels, scenarios, each_class=True)
+            outcome = outcome_of(part, targets, joined(points, scenarios, order))
         found.append(Growth(order, outcome.error[:, 0], outcome.accuracy[:, 0]))
     return tuple(found)
+
+
+def _under(twins: Twins, step: int) -> Twins:
+    """Those that are joined by every `step`-th element of a cyclic group."""
+    return Twins(tuple((i, j, u // step) for i, j, u in twins.triples if u % step == 0), twins.capped)

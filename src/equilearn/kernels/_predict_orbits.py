@@ -13,6 +13,7 @@ from torch import Tensor
 from equilearn._check import InputError, InputTypeError, finite, not_empty, positive_int, require
 from equilearn.actions import Action, Data, ImageAction
 from equilearn.groups import SO, Cyclic, Dihedral, Element, Group, O
+from equilearn.kernels._given import as_tensor, check_labels
 from equilearn.symmetry import Symmetry
 
 DEFECT_SEEDS = 16
@@ -158,8 +159,13 @@ def action_defect(action: Action, orbits: Float[Tensor, "order m *shape"]) -> fl
     """The largest `|s (h x) - (s h) x|` over generators s and all h, relative to the norm of x; on a few seeds."""
     group = action.group
     order = len(orbits)
-    some = orbits[:, :DEFECT_SEEDS]
-    size = float(some[0].norm())
+    sizes = orbits[0].flatten(1).norm(dim=1) if orbits.ndim > 2 else orbits[0].abs()
+    there = torch.nonzero(sizes > 0).flatten()
+    if len(there) == 0:
+        return 0.0
+    count = min(DEFECT_SEEDS, len(there))
+    spread = there[torch.linspace(0, len(there) - 1, count).round().to(torch.int64)]  # not of the first class alone
+    some, size = orbits[:, spread], float(sizes[spread].norm())
     elements, generators = group.elements(), group.generators()
     (count,) = group.batch_shape(generators)
     worst = 0.0
@@ -169,7 +175,7 @@ def action_defect(action: Action, orbits: Float[Tensor, "order m *shape"]) -> fl
         product = group.index_of(group.compose(group.expand(group.take(generators, k), (order,)), elements))
         difference = (moved - some[product.to(orbits.device)]).flatten(1).norm(dim=1)
         worst = max(worst, float(difference.max()))
-    return worst / size if size > 0 else 0.0
+    return worst / size
 
 
 def stabilizers(orbits: Float[Tensor, "order m *shape"]) -> Bool[Tensor, "m order"]:
@@ -179,30 +185,49 @@ def stabilizers(orbits: Float[Tensor, "order m *shape"]) -> Bool[Tensor, "m orde
     return torch.stack([(row - flat[0]).norm(dim=-1) <= SAME * size for row in flat], 1).cpu()
 
 
-def coinciding_seeds(
-    orbits: Float[Tensor, "order m *shape"], kappa: Float[Tensor, "m m order"]
-) -> tuple[tuple[int, int, int], ...]:
-    """Triples `(i, j, u)`, i < j, with `x_i = u x_j`: points that are in the data more than once."""
+@dataclass(frozen=True)
+class Twins:
+    """Seeds of one orbit.
+
+    Attributes:
+        triples: `(i, j, u)`, i < j, with `x_i = u x_j`.
+        capped: whether there were more candidates than were looked at.
+    """
+
+    triples: tuple[tuple[int, int, int], ...]
+    capped: bool
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Each pair of seeds once, by whatever elements they are joined."""
+        return tuple(dict.fromkeys((i, j) for i, j, _ in self.triples))
+
+
+def coinciding_seeds(orbits: Float[Tensor, "order m *shape"], kappa: Float[Tensor, "m m order"]) -> Twins:
+    """Points that are in the data more than once: among those that are one to a kernel, compared entry by entry."""
     own = kappa[..., 0].diagonal()
-    scale = float(own.mean())
+    least = (own[:, None] + own - SAME * float(own.mean())) / 2
+    least += torch.where(torch.ones_like(least, dtype=torch.bool).tril_(), torch.inf, 0.0)
     flat = orbits.flatten(2) if orbits.ndim > 2 else orbits[..., None]
     found: list[tuple[int, int, int]] = []
-    looked = 0
+    left = CANDIDATES
+    capped = False
     for u in range(len(orbits)):
-        near = (own[:, None] + own - 2 * kappa[..., u]) <= SAME * scale
-        pairs = torch.nonzero(near.triu(1))[: CANDIDATES - looked]
-        looked += len(pairs)
+        pairs = torch.nonzero(kappa[..., u] >= least)
+        capped |= len(pairs) > left
+        pairs = pairs[:left]
+        left -= len(pairs)
         i, j = pairs.unbind(1)
         same = (flat[0, i] - flat[u, j]).norm(dim=-1) <= SAME * flat[0, i].norm(dim=-1)
         found += [(a, b, u) for a, b in pairs[same].tolist()]
-    return tuple(found)
+    return Twins(tuple(found), capped)
 
 
 def held_out_points(seen: Any, seeds: Seeds) -> Bool[Tensor, "m order"]:
     """What is missing, by seed and element, from what was seen by class or by seed."""
     order, labels = seeds.order, seeds.labels
     m, c = len(labels), len(seeds.classes)
-    seen = torch.as_tensor(seen).cpu()
+    seen = as_tensor(seen, "seen", "Booleans")
     if seen.dtype != torch.bool:
         raise InputTypeError(f"seen must be Boolean, True for what was in training; got {seen.dtype}.")
     require(
@@ -224,12 +249,11 @@ def held_out_points(seen: Any, seeds: Seeds) -> Bool[Tensor, "m order"]:
 
 
 def _labels(labels: Any, m: int) -> tuple[tuple[int, ...], Tensor]:
-    values = torch.as_tensor(labels).cpu()
-    require(
-        tuple(values.shape) == (m,),
-        f"labels must hold one class for each of the {m} seeds, got shape {tuple(values.shape)}.",
-    )
-    whole = not values.is_complex() and bool((values == values.round()).all() if values.is_floating_point() else True)
+    values = check_labels(labels, m)
+    if values.is_floating_point():
+        whole = bool(((values == values.round()) & (values.abs() < 2**53)).all())
+    else:
+        whole = not values.is_complex()
     require(whole, "labels must be whole numbers, one a class: this theory is about classes, not about values.")
     classes, place = values.to(torch.int64).unique(return_inverse=True)
     require(

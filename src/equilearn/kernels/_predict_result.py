@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equilearn.groups import Group
 from equilearn.kernels._theory_blocks import IrrepShare
+from equilearn.kernels._theory_kappa import TOLERANCE
 from equilearn.measure import describe
 
 ELEMENTS_SHOWN = 64
@@ -72,17 +73,20 @@ class SymmetryPrediction:
             1 the class is right. For two classes it is the error of the theory, `1 - f y`, and 1 is no information;
             among more, the best of several wrong classes wins by chance, and no information is somewhat above 1.
         accuracy: the share of the missing points that get their class, `(C, order)`, NaN as above.
-        signal: `N/2 |mu_c - mu_d|^2` to the nearest other class, `(C,)`; how well classes are separated.
-        density: mean squared distance of the missing points of a class from the span of what was seen, `(C,)`: how
-            badly orbits are sampled. Both in units of the mean k(x, x). For two seeds of two classes that look alike
-            the error is density / signal; in general they are the reasons, not the formula.
+        density: mean squared distance of the missing points of a class from the span of what was seen, `(C,)`, in
+            units of the mean k(x, x): how badly orbits are sampled. 0 where orbits collapse.
+        signal: `N/2 |mu_c - mu_d|^2` to the nearest other class, `(C,)`, in the same units: the source's figure for
+            two seeds of two classes that look alike, whose error is density / signal. With more seeds or classes it
+            describes them and decides nothing: see `separation`.
         spectrum: the inverse spectrum by irrep.
         spread: the part of all variance, in feature space, that lies within orbits.
         collapsed: whether that is none: the architecture is invariant on these data.
         action_defect: by how much `g (h x)` differs from `(g h) x`, relative to x.
         kernel_defect: how far the kernel is from being invariant, relative to its norm.
-        growth: for a cyclic group, the errors at every number of elements that divides its order.
-        band: from several draws of a finite network.
+        growth: for a cyclic group, the errors at every number of elements that divides its order, each class in turn
+            without the identity; empty where something else was `seen`, and for the direct method. Where the kernel
+            had to be averaged it is that of the whole group, and these errors are approximate (`growth_is_exact`).
+        band: from several draws of a finite network. All other figures are means over these, defects the largest.
         ridge: relative to the mean k(x, x).
         method: "blocks" or "direct".
         assumptions: what the theory assumes and these data or this kernel do not keep.
@@ -108,6 +112,25 @@ class SymmetryPrediction:
     ridge: float
     method: str
     assumptions: tuple[str, ...] = field(repr=False)
+
+    @property
+    def separation(self) -> Float[Tensor, " C"]:
+        """How far classes lie apart, so that the error of a class is density over separation: it is below 1 exactly
+        where the separation is larger (but for the ridge, which belongs to the density).
+
+        For one missing point this is `1 / (y alpha)`, `alpha` the coefficients of the fit to all points, which do not
+        depend on what is missing: `2 / (alpha_own - alpha_rival)` among several classes, and
+        `N/2 |mu_A - mu_B|^2` for two seeds that look alike. Where several points miss at once it is smaller, because
+        they would have helped each other. Infinite where the error is not positive; NaN for a class that misses
+        nothing, and where orbits collapse (0 over 0).
+        """
+        error = self.class_error
+        found = torch.where(error > 0, (self.density + self.ridge) / error, math.inf)
+        return torch.where(error.isnan() | self.collapsed, math.nan, found)
+
+    @property
+    def growth_is_exact(self) -> bool:
+        return self.kernel_defect <= TOLERANCE
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -187,6 +210,7 @@ class SymmetryPrediction:
             "growth": [
                 {"order": s.order, "error": _numbers(s.error), "accuracy": _numbers(s.accuracy)} for s in self.growth
             ],
+            "growth_is_exact": self.growth_is_exact,
             "learnable_order": self.learnable_order,
             "ridge": self.ridge,
             "method": self.method,
@@ -202,6 +226,7 @@ class SymmetryPrediction:
             "error": _number(float(self.class_error[c])),
             "accuracy": _number(float(self.class_accuracy[c])),
             "signal": _number(float(self.signal[c])),
+            "separation": _number(float(self.separation[c])),
             "density": _number(float(self.density[c])),
             "learnable_at": self.learnable_at[c],
         }
@@ -210,12 +235,13 @@ class SymmetryPrediction:
         lines = [f"Would {self.architecture} learn {self.group} alone? {self.answer}: {self._headline()}"]
         lines += [_class_line(row) for row in map(self._row, range(self._size)) if row["missing"]]
         if self.collapsed:
-            lines.append("  Orbits collapse: this architecture is invariant, so that nothing has to be learned.")
+            said = "so that nothing has to be learned" if self.answer == "yes" else "and cannot tell the classes apart"
+            lines.append(f"  Orbits collapse: this architecture is invariant, {said}.")
         if self.growth:
             steps = ", ".join(f"{s.order}: {float(s.error.mean()):.2f}" for s in self.growth)
-            found = self.learnable_order
+            found, about = self.learnable_order, "" if self.growth_is_exact else ", approximately,"
             where = f"from {found} elements on" if found else f"not up to {self.growth[-1].order} elements"
-            lines.append(f"  Possible {where} (error by number of elements {steps})")
+            lines.append(f"  Possible {where} (error by number of elements{about} {steps})")
         lines += [f"  Not as assumed: {text}" for text in self.assumptions]
         return "\n".join(lines)
 
@@ -273,10 +299,10 @@ def _crossing(steps: list[tuple[int, float]]) -> int | None:
 
 def _class_line(row: dict[str, Any]) -> str:
     accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.0%}"
-    return (
-        f"  class {row['class']}: error {row['error']:.3g}, {accuracy} right; "
-        f"separation {row['signal']:.3g} against density {row['density']:.3g}"
-    )
+    line = f"  class {row['class']}: error {row['error']:.3g}, {accuracy} right"
+    if row["separation"] is None:
+        return line
+    return f"{line}; density {row['density']:.3g} over separation {row['separation']:.3g}"
 
 
 def _number(value: float) -> float | None:

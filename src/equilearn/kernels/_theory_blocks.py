@@ -151,12 +151,19 @@ class OrbitInverse:
         seed = torch.arange(len(alpha))
         return MissingPoints(seed, torch.zeros_like(seed), residual, density)
 
-    def without(self, y: Float[Tensor, "m c"], held_out: Bool[Tensor, "m order"]) -> MissingPoints:
+    def without(
+        self,
+        y: Float[Tensor, "m c"],
+        held_out: Bool[Tensor, "m order"],
+        *,
+        whole: Float[Tensor, "m m order"] | None = None,
+    ) -> MissingPoints:
         """All points of one set are missing at once.
 
         Args:
             y: targets of the orbits.
             held_out: True at (seed, element) where the point is missing.
+            whole: `whole()`, where it is at hand already.
 
         Raises:
             InputError: shapes that do not fit, NaN; no point missing, or every one, or more than 8,192.
@@ -171,7 +178,7 @@ class OrbitInverse:
         k = len(needed)
         back = group.reshape(group.inverse(group.take(elements, needed)), (k, 1))
         quotient = group.index_of(group.compose(back, group.reshape(group.take(elements, needed), (1, k))))
-        beta = self.whole()
+        beta = self.whole() if whole is None else whole
         rows = seed.to(beta.device)
         between = quotient[place[:, None], place].to(beta.device)
         residual, density = solve_missing(beta[rows[:, None], rows, between], alpha[rows], self.ridge)
