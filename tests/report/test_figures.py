@@ -16,11 +16,12 @@ import torch
 from matplotlib.image import imread
 
 from equilearn.report import _figures, render
-from equilearn.report._figures import MOST_PLACES, MOST_SERIES
+from equilearn.report._figures import MOST_PLACES, MOST_POINTS, MOST_SERIES
 from equilearn.report._matrices import MOST_FILMS, MOST_FRAMES, MOST_MATRICES
 from equilearn.report._png import ABOVE, BELOW, heatmap
 from equilearn.report._table import anything
 from equilearn.studies import pack_matrix
+from equilearn.studies._study import FIGURES
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'&<!--$x^2$ {{ 7*7 }} \x00 id="a"'
 STEPS = [0, 1, 2, 5]
@@ -40,6 +41,8 @@ def _rows() -> list[dict[str, Any]]:
             "score": 0.9 + 0.01 * seed,
             "features": FILM[-1]["matrix"],
             "frames": FILM,
+            "names": ["one", "two", "three", "four"],
+            "last": [None, None, None, 0.9],
         }
         for kernel in ("gaussian", "laplace")
         for seed in range(2)
@@ -50,7 +53,17 @@ CURVES = {"kind": "curves", "x": "iterations", "y": "test_accuracy", "series": "
 DECLARED = [
     {**CURVES, "title": "Accuracy", "caption": "It jumps late"},
     {"x": "seed", "y": "score", "series": "kernel"},
-    {"kind": "matrices", "matrix": "features", "label": ["kernel", "width"], "where": {"seed": 0}},
+    {**CURVES, "mark": "last", "reference": [0.5, "halfway"], "x_label": "steps", "y_label": "share right"},
+    {"kind": "scatter", "x": "train_accuracy", "y": "test_accuracy", "series": "kernel", "identity": True},
+    {"kind": "scatter", "x": "seed", "y": ["score", "width"], "y_label": ["the score", "the width"], "logy": True},
+    {
+        "kind": "matrices",
+        "matrix": "features",
+        "label": ["kernel", "width"],
+        "rows": "names",
+        "columns": "names",
+        "where": {"seed": 0},
+    },
     {"kind": "animation", "label": "kernel", "where": {"seed": [0]}},
 ]
 
@@ -152,7 +165,7 @@ def test_what_rows_lack_is_left_out(broken: Any, read: Any) -> None:
 def test_declarations_that_make_no_sense_do_not_break_a_page(value: Any, read: Any) -> None:
     read(_page(value, _rows()))
     for figure in DECLARED:
-        for key in ("kind", "x", "y", "series", "matrix", "frames", "label", "scale", "where", "title", "caption"):
+        for key in {key for kind in FIGURES.values() for key in kind}:
             read(_page([{**figure, key: value}], _rows()[:1]))
 
 
@@ -164,6 +177,59 @@ def test_hostile_text_in_figures_is_text(read: Any) -> None:
     assert len(page.all("script")) == 3
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert all(image["src"].startswith("data:") for image in page.all("img"))
+
+
+def test_points_of_curves_are_ringed_and_told_in_the_legend() -> None:
+    (plain,) = figures(CURVES, _rows())
+    (ringed,) = figures({**CURVES, "mark": "last"}, _rows())
+    assert [name for _, name in ringed.legend] == ["gaussian", "laplace", "last"]
+    assert "<circle" in ringed.legend[-1][0]
+    assert "stroke: var(--ink)" in _svgs(ringed) and "stroke: var(--ink)" not in _svgs(plain)
+    (alone,) = figures({**CURVES, "series": None, "mark": "last"}, _rows())
+    assert [name for _, name in alone.legend] == ["last"] and "stroke: var(--ink)" in _svgs(alone)
+    (nothing,) = figures({**CURVES, "mark": "absent"}, _rows())
+    assert [name for _, name in nothing.legend] == ["gaussian", "laplace"]
+
+
+def test_axes_take_names_and_a_level() -> None:
+    named = {**CURVES, "x_label": "steps", "y_label": "share right", "reference": [0.5, "halfway"]}
+    (figure,) = figures(named, _rows())
+    assert all(f">{words}<" in _svgs(figure) for words in ("steps", "share right", "halfway"))
+    assert figure.caption.startswith("Share right against steps, by kernel.")
+    (both,) = figures({**named, "y": ["loss", "test_accuracy"], "y_label": ["the loss"]}, _rows())
+    assert ">the loss<" in both.panels[0][1] and ">test accuracy<" in both.panels[1][1]
+    (dots,) = figures({"x": "kernel", "y": ["score", "width"], "y_label": ["the score", "of a layer"]}, _rows())
+    assert [title for title, _ in dots.panels] == ["the score", "of a layer"]
+
+
+# --- clouds of points --------------------------------------------------------------------------
+
+CLOUD = {"kind": "scatter", "x": "train_accuracy", "y": "test_accuracy", "series": "kernel"}
+
+
+def test_a_cloud_has_points_and_no_lines() -> None:
+    (figure,) = figures(CLOUD, _rows())
+    assert "gaussian: 8 points, 1.00 across, 0.100 to 0.900 up." in _svgs(figure)
+    assert _svgs(figure).count("stroke-dasharray") == 0
+    assert [name for _, name in figure.legend] == ["gaussian", "laplace"]
+    assert all("stroke=" not in swatch for swatch, _ in figure.legend)
+    (pairs,) = figures({**CLOUD, "x": "seed", "y": "score"}, _rows())
+    assert "laplace: 2 points, 0 to 1.00 across, 0.900 to 0.910 up." in _svgs(pairs)
+
+
+def test_the_line_on_which_both_are_equal() -> None:
+    (figure,) = figures({**CLOUD, "identity": True}, _rows())
+    assert _svgs(figure).count("stroke-dasharray") == 1
+    assert "On the dashed line both are equal." in figure.caption
+    for log in ({}, {"logx": True, "logy": True}):
+        (same,) = figures({**CLOUD, "identity": True, **log}, [{"train_accuracy": [0.5], "test_accuracy": [0.5]}])
+        assert "1 point, 0.500 across, 0.500 up." in _svgs(same)
+
+
+def test_large_clouds_are_thinned() -> None:
+    many = [{"train_accuracy": list(range(5000)), "test_accuracy": list(range(5000))}]
+    (figure,) = figures({**CLOUD, "series": None}, many)
+    assert f"{MOST_POINTS:,} points" in _svgs(figure)
 
 
 # --- matrices ---------------------------------------------------------------------------------
@@ -196,6 +262,19 @@ def test_matrices_say_what_they_are() -> None:
     assert np.abs(drawn - matrix.numpy()).max() < 1 / 127
     (shared,) = figures([{"kind": "matrices", "scale": "shared"}], rows)
     assert {panel.frames[0].end for panel in shared.panels} == {"4.0"}
+
+
+def test_rows_and_columns_of_a_matrix_have_names(read: Any) -> None:
+    spec = {"kind": "matrices", "rows": "r", "columns": "c"}
+    row = {"matrix": pack_matrix(torch.eye(2)), "r": ["zero", HOSTILE], "c": ["0°", 90]}
+    (figure,) = figures(spec, [row])
+    assert figure.panels[0].rows[0] == "zero" and len(figure.panels[0].rows[1]) <= 12
+    assert figure.panels[0].columns == ("0°", "90")
+    page = read(_page(spec, [row]))
+    assert "zero" in page.text and "0°" in page.text
+    for wrong in (["zero"], "ab", None, [1, 2, 3]):
+        (bare,) = figures(spec, [{**row, "r": wrong}])
+        assert bare.panels[0].rows == ()
 
 
 def test_colours_of_pictures_and_of_their_scale_agree() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from equilearn._check import InputError
-from equilearn.report._format import count, number, plural, records, significant
+from equilearn.report._format import MISSING, count, number, plural, records, shorten, significant, text
 from equilearn.report._names import capital, led, named, plainly
 from equilearn.report._png import data_uri, heatmap
 from equilearn.studies import unpack_matrix
@@ -18,6 +18,8 @@ from equilearn.studies import unpack_matrix
 MOST_MATRICES = 12
 MOST_FILMS = 6
 MOST_FRAMES = 12
+MOST_NAMES = 20
+"""Entries to a side that still have room for a name each."""
 SIDE, WIDE = 280, 420
 """Pixels of the page that the longer side of a picture takes at most: three beside each other, or two."""
 
@@ -61,6 +63,9 @@ class Panel:
 
     label: str
     frames: tuple[Frame, ...]
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    """Names beside and under the picture, one an entry; empty where there are none."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,14 @@ class Gallery:
 def matrices(spec: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], id: str, title: str) -> Gallery | None:
     """The matrices in the column `matrix`, one a row."""
     found = [
-        Panel(named(row, spec.get("label")), (Frame(values, None),))
+        Panel(
+            named(row, spec.get("label")),
+            (Frame(values, None),),
+            *(
+                _names(row, spec.get(key), length)
+                for key, length in zip(("rows", "columns"), values.shape, strict=True)
+            ),
+        )
         for row in rows
         if (values := _unpacked(row.get(_column(spec, "matrix")))) is not None
     ]
@@ -108,6 +120,14 @@ def animation(spec: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], id: st
 def _column(spec: Mapping[str, Any], key: str) -> str:
     name = spec.get(key, key)
     return name if isinstance(name, str) else key
+
+
+def _names(row: Mapping[str, Any], column: object, length: int) -> tuple[str, ...]:
+    """What a row holds in `column`: a name for each of `length` entries, short enough to stand in a margin."""
+    found = row.get(column) if isinstance(column, str) else None
+    if not isinstance(found, list | tuple) or len(found) != length or length > MOST_NAMES:
+        return ()
+    return tuple(shorten(text(name, MISSING), 12) for name in found)
 
 
 def _unpacked(value: object) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from equilearn.report import _common as common
-from equilearn.report._common import Fact
+from equilearn.report._common import Fact, listed
 from equilearn.report._figures import figures
 from equilearn.report._format import MISSING, number, plural, record, records, sentence, text
 from equilearn.report._table import Cell, Column, Table, generic, words
@@ -18,7 +18,7 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
     rows, claims = records(summary.get("rows")), records(summary.get("claims"))
     failed = records(summary.get("failed"))
     title = text(study.get("title"), text(study.get("name"), "A study"))
-    settings = [Fact(text(k).replace("_", " "), text(v, MISSING)) for k, v in record(study.get("settings")).items()]
+    settings = [Fact(text(k).replace("_", " "), _setting(v)) for k, v in record(study.get("settings")).items()]
     extra = [Fact(k, text(study[k])) for k in ("preset", "seed") if study.get(k) is not None]
     return {
         "title": title,
@@ -32,6 +32,10 @@ def context(summary: Mapping[str, Any]) -> dict[str, Any]:
         "rows": generic("rows", "All rows", rows) if rows else None,
         "reproduce": common.reproduce(summary, extra + settings),
     }
+
+
+def _setting(value: object) -> str:
+    return listed(list(value)) if isinstance(value, list | tuple) else text(value, MISSING)
 
 
 def _unfinished(summary: Mapping[str, Any]) -> str:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from equilearn.report._format import shorten, significant
-from equilearn.report._svg import GRID, MUTED, drawing, inline, series_colour
+from equilearn.report._svg import GRID, INK, MUTED, drawing, inline, series_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Reference", "Series", "dots", "lines", "swatch"]
+__all__ = ["Reference", "Series", "dots", "lines", "ring", "swatch"]
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _DASHES = ("", "5 2", "1.5 1.5", "7 2 1.5 2", "3 1.5", "7 2 1.5 2 1.5 2", "9 3", "4 1 1 1")
 _GLYPHS = (
     "M12 7a3 3 0 1 0 .01 0z",
@@ -43,6 +43,7 @@ class Series:
         x, y: positions, equally many.
         low, high: ends of the interval at each point.
         style: which colour, marker and dash; counts on in eights.
+        marks: points to be ringed, on top of all lines.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Series:
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
     style: int = 0
+    marks: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ def lines(
                 _curve(axes, one, position)
             else:
                 _line(axes, one, _dodge(position, len(shown)), log_x)
-        _frame(axes, x_label, y_label + (f" ({better})" if better else ""), y_range)
-        _ticks(axes, sorted({x for s in shown for x in s.x}), log_x, log_y)
+            draw_marks(axes, one)
+        frame(axes, x_label, y_label + (f" ({better})" if better else ""), y_range)
+        ticks(axes, sorted({x for s in shown for x in s.x}), log_x, log_y)
         if reference is not None:
             _reference_line(axes, reference)
         described = " ".join(_describe_curve(s) if curves else _describe(s) for s in shown) or "No values."
@@ -152,12 +155,20 @@ def _curve(axes: Axes, series: Series, position: int) -> None:
     )
 
 
+def draw_marks(axes: Axes, series: Series) -> None:
+    """Rings around the points that a series marks."""
+    if series.marks:
+        x, y = zip(*series.marks, strict=True)
+        colour = {"markerfacecolor": "none", "markeredgecolor": INK, "zorder": 5}
+        axes.plot(x, y, linestyle="none", marker="o", markersize=11, markeredgewidth=1.5, **colour)
+
+
 def _mark(index: int) -> dict[str, Any]:
     dash = tuple(float(part) for part in _DASHES[index].split())
-    return {"linestyle": (0, dash) if dash else "-", "marker": _MARKERS[index], "markeredgewidth": 0}
+    return {"linestyle": (0, dash) if dash else "-", "marker": MARKERS[index], "markeredgewidth": 0}
 
 
-def _frame(axes: Axes, x_label: str, y_label: str, y_range: tuple[float, float] | None) -> None:
+def frame(axes: Axes, x_label: str, y_label: str, y_range: tuple[float, float] | None) -> None:
     axes.grid(axis="y")
     axes.tick_params(length=3, width=0.8)
     axes.set_xlabel(shorten(x_label, 50))
@@ -167,7 +178,7 @@ def _frame(axes: Axes, x_label: str, y_label: str, y_range: tuple[float, float] 
         axes.set_ylim(*y_range)
 
 
-def _ticks(axes: Axes, places: list[float], log_x: bool, log_y: bool) -> None:
+def ticks(axes: Axes, places: list[float], log_x: bool, log_y: bool) -> None:
     """Ticks where the data are, when few; plain numbers, no mathematics fonts."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -272,7 +283,7 @@ def dots(
                 positions,
                 [place] * len(positions),
                 linestyle="none",
-                marker=_MARKERS[style % 8],
+                marker=MARKERS[style % 8],
                 markersize=6,
                 markeredgewidth=0,
                 alpha=0.75,
@@ -331,16 +342,25 @@ def _describe_row(name: str, values: Sequence[float]) -> str:
     return f"{name}: {' to '.join(ends)}."
 
 
-def swatch(style: int) -> str:
-    """The line and marker of `style`, for a legend.
+def swatch(style: int, line: bool = True) -> str:
+    """The line and marker of `style`, or the marker alone, for a legend.
 
     >>> swatch(0).startswith('<svg class="swatch"') and "var(--s0)" in swatch(8)
     True
     """
     index = style % 8
     dash = f' stroke-dasharray="{_DASHES[index]}"' if _DASHES[index] else ""
+    stroke = f'<path d="M0 10h24" fill="none" stroke="var(--s{index})" stroke-width="1.8"{dash}/>' if line else ""
+    return _swatch(f'{stroke}<path d="{_GLYPHS[index]}" fill="var(--s{index})"/>')
+
+
+def ring() -> str:
+    """The ring around marked points, for a legend."""
+    return _swatch('<circle cx="12" cy="10" r="6" fill="none" stroke="var(--ink)" stroke-width="1.6"/>')
+
+
+def _swatch(drawn: str) -> str:
     return (
-        f'<svg class="swatch" viewBox="0 0 24 20" width="24" height="20" aria-hidden="true" focusable="false">'
-        f'<path d="M0 10h24" fill="none" stroke="var(--s{index})" stroke-width="1.8"{dash}/>'
-        f'<path d="{_GLYPHS[index]}" fill="var(--s{index})"/></svg>'
+        '<svg class="swatch" viewBox="0 0 24 20" width="24" height="20" aria-hidden="true" focusable="false">'
+        f"{drawn}</svg>"
     )

@@ -12,11 +12,12 @@ from equilearn.studies._runner import Trial, Weight
 
 PRESETS = ("quick", "full")
 _EVERY = ("kind", "title", "caption", "where")
-_LINES = (*_EVERY, "x", "y", "series", "logx", "logy")
+_AXES = (*_EVERY, "x", "y", "x_label", "y_label", "series", "logx", "logy")
 FIGURES = {
-    "points": _LINES,
-    "curves": _LINES,
-    "matrices": (*_EVERY, "matrix", "label", "scale"),
+    "points": (*_AXES, "reference"),
+    "curves": (*_AXES, "reference", "mark"),
+    "scatter": (*_AXES, "identity"),
+    "matrices": (*_EVERY, "matrix", "label", "scale", "rows", "columns"),
     "animation": (*_EVERY, "frames", "label", "scale"),
 }
 """The kinds of figures and the keys that each takes."""
@@ -94,17 +95,26 @@ class Study:
       `x` holds names, a row of dots each.
     - `"curves"`: `x` and `y` are columns of lists, a whole curve a row; means with a band from the
       lowest row to the highest.
+    - `"scatter"`: points without lines, `y` against `x`, both columns of numbers, a point a row, or both of lists, a
+      point an entry.
     - `"matrices"`: the column `matrix` (default `"matrix"`) holds what `pack_matrix` gives.
     - `"animation"`: the column `frames` (default `"frames"`) holds a list of
       `{"iteration": 5, "matrix": pack_matrix(M)}`; at most 12 of them are drawn.
 
-    Points and curves take `series` (a line each; a column or a list of columns), `logx` and `logy`;
-    their `y` may be a list, a panel for each entry, which is a column or a list of columns drawn
-    together. Matrices and animations take `label` (a column or a list of columns) and `scale`, up to
-    where colours run: `"each"` picture's largest entry, `"shared"` by the figure; an animation's
-    default is the largest of its row. Any figure takes `title`, `caption` (sentences set before what
-    the report says by itself) and `where`, a dict of columns and the value, or list of values, that
-    its rows have there. Rows that lack what a figure draws are left out of it.
+    Points, curves and scatters take `series` (a line or a colour each; a column or a list of columns), `logx` and
+    `logy`, `x_label` and `y_label` (names of the axes instead of those of the columns; of the second also a list, one
+    a panel); their `y` may be a list, a panel for each entry, which is a column or a list of columns drawn together.
+    Points and curves take `reference`, a level and its name such as `(1, "no information")`; curves `mark`, a column
+    of lists with the points that are ringed, None elsewhere, where each panel has one column; scatters `identity`,
+    True for the line on which both are equal.
+
+    Matrices and animations take `label` (a column or a list of columns) and `scale`, up to where colours run:
+    `"each"` picture's largest entry, `"shared"` by the figure; an animation's default is the largest of its row.
+    Matrices take `rows` and `columns`, columns of lists with a name for each of theirs.
+
+    Any figure takes `title`, `caption` (sentences set before what the report says by itself) and `where`, a dict of
+    columns and the value, or list of values, that its rows have there. Rows that lack what a figure draws are left out
+    of it.
 
     Example:
         >>> study = Study(
