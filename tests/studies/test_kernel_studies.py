@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from equilearn._check import InputError
 from equilearn.actions import images
 from equilearn.groups import Cyclic
 from equilearn.studies import _digit_orbits
-from equilearn.studies.non_abelian_images import odd_elements, seeds_of
+from equilearn.studies.image_groups import element_names, odd_elements, seeds_of
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "t10k-images-idx3-ubyte.gz"
 needs_mnist = pytest.mark.skipif(not MNIST.exists(), reason="the MNIST test digits are not beside the repository")
@@ -33,7 +34,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "rotated_networks": {"per_class": 5, "steps": 2, "repeats": 2, "orders": (2,), "angles": (2, 3), "angle_steps": 2},
     "shift_collapse": {"pairs": 2, "orders": (2, 4), "trained_orders": (2,), "per_class": 4, "steps": 2},
-    "non_abelian_images": {"per_class": 3, "trained_per_class": 2, "steps": 2},
+    "image_groups": {"per_class": 3, "trained_per_class": 2, "steps": 2},
     "architectures": {"networks": ("MLP 2", "CNN circular, flatten", "CNN circular, pool"), "per_class": 1},
 }
 NAMES = tuple(TINY)
@@ -81,10 +82,17 @@ def test_the_full_preset_asks_for_more(name: str):
         ("rotated_digits", {"orders": (1,)}),
         ("rotated_networks", {"networks": ("RNN",)}),
         ("rotated_networks", {"digit": 10}),
+        ("rotated_networks", {"per_class": 10_000}),
+        ("shift_collapse", {"digit": 10}),
+        ("shift_collapse", {"orders": (0, 2)}),
+        ("shift_collapse", {"trained_orders": (16,)}),
+        ("rotated_digits", {"images": 10_000}),
+        ("image_groups", {"per_class": 100}),
+        ("architectures", {"data": "nbody"}),
         ("rotated_networks", {"steps": 0}),
         ("shift_collapse", {"orders": (3,)}),
         ("shift_collapse", {"data": "digit"}),
-        ("non_abelian_images", {"groups": ("Q8",)}),
+        ("image_groups", {"groups": ("Q8",)}),
         ("architectures", {"networks": ("CNN",)}),
     ],
 )
@@ -94,6 +102,55 @@ def test_bad_settings_are_refused_before_any_trial(name: str, bad: dict[str, Any
         study.configs("quick", 0, **study.settings(given=bad))
 
 
+def _images(path: Path, classes: int, height: int = 12, width: int = 12) -> str:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(90 * classes) % classes
+    x = torch.rand(len(y), 1, height, width, generator=generator)
+    x[torch.arange(len(y)), 0, :, y] += 1
+    np.savez(path, x=x.numpy(), y=y.numpy())
+    return str(path)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "toy_rings"])
+def test_images_that_are_not_square_are_refused_before_any_trial(name: str, tmp_path: Path):
+    study = studies.get(name)
+    wide = _images(tmp_path / "wide.npz", 10, 12, 14)
+    with pytest.raises(InputError, match="square images, which can be turned; its images are 12 pixels high and 14"):
+        study.configs("quick", 0, **study.settings(given={"data": wide}))
+
+
+@pytest.mark.parametrize("name", ["rotated_networks", "shift_collapse"])
+def test_a_digit_that_the_data_lack_is_refused_before_any_trial(name: str, tmp_path: Path):
+    study = studies.get(name)
+    three = _images(tmp_path / "three.npz", 3)
+    with pytest.raises(InputError, match="choose from 0, 1, 2"):
+        study.configs("quick", 0, **study.settings(given={"data": three}))
+    assert study.configs("quick", 0, **study.settings(given={"data": three, "digit": 2}))
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused_before_any_trial(tmp_path: Path):
+    study = studies.get("rotated_networks")
+    odd = _images(tmp_path / "odd.npz", 10, 11, 11)
+    with pytest.raises(InputError, match="Patches of 4"):
+        study.configs("quick", 0, **study.settings(given={"data": odd}))
+    assert study.configs("quick", 0, **study.settings(given={"data": odd, "networks": ("MLP",)}))
+
+
+def test_figures_that_are_no_numbers_decide_nothing():
+    row = {"part": "one digit", "network": "MLP", "unseen": None, "in_distribution": None}
+    claims = studies.get("rotated_networks").claims([{**row, "order": order} for order in (2, 32)])
+    assert claims and all(claim.held is None for claim in claims)
+
+
+def test_claims_are_tested_only_where_they_are_meant():
+    """Few angles are no test of a claim about many."""
+    row = {"part": "one digit", "network": "MLP", "unseen": 0.4, "in_distribution": 0.9}
+    held = {c.name: c.held for c in studies.get("rotated_networks").claims([{**row, "order": n} for n in (4, 8)])}
+    assert held == {"all digits": None, "MLP, few angles": None, "MLP, many angles": None}
+    held = {c.name: c.held for c in studies.get("rotated_networks").claims([{**row, "order": n} for n in (2, 32)])}
+    assert held == {"all digits": None, "MLP, few angles": False, "MLP, many angles": False}
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 
@@ -101,6 +158,26 @@ def test_toy_claims_hold():
     study = studies.get("toy_rings")
     rows = [{**c, **study.trial(c)} for c in study.configs("quick", 0, **study.settings())]
     assert all(claim.held for claim in study.claims(rows)), study.claims(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "tested"),
+    [
+        ("rotated_digits", {"networks": ("MLP 1",), "orders": (4, 8), "image_orders": (8,), "tests": 5}, 8),
+        ("architectures", {"networks": (*TINY["architectures"]["networks"], "CNN same, flatten"), "per_class": 2}, 7),
+    ],
+)
+def test_claims_that_a_part_of_the_defaults_tests_hold(name: str, given: dict[str, Any], tested: int):
+    study = studies.get(name)
+    rows = [{**c, **study.trial(c)} for c in study.configs("quick", 0, **study.settings(given=given))]
+    decided = [claim.held for claim in study.claims(rows) if claim.held is not None]
+    assert decided == [True] * tested, study.claims(rows)
+
+
+def test_ranks_of_what_is_all_alike():
+    assert _digit_orbits.spearman([1, 2, 3], [0.1, 0.5, 0.9]) == pytest.approx(1)
+    assert _digit_orbits.spearman([0.1, 0.2], [1.0, 1.0]) == 0
+    assert math.isnan(_digit_orbits.spearman([], []))
 
 
 def test_turned_images_have_no_mean_and_norm_1():
@@ -121,6 +198,8 @@ def test_odd_elements_are_mirror_images_and_swaps():
         odd = odd_elements(symmetry)
         assert odd.shape == (order,) and int(odd.sum()) == order // 2 and not bool(odd[0])
         assert sorted(labels.tolist()) == list(range(10))
+        named = {"D4": ["0°", "90°", "180°", "270°"], "S3": ["132", "213", "321"]}[name]
+        assert element_names(symmetry, odd) == named
 
 
 def test_networks_come_from_their_seed():
@@ -151,7 +230,7 @@ def test_a_class_with_too_few_images():
 
 
 def test_blocks_equal_direct_solutions_on_digits():
-    study = studies.get("non_abelian_images")
+    study = studies.get("image_groups")
     for config in study.configs("quick", 0, **study.settings(given={"per_class": 4, "repeats": 0})):
         row = study.trial(config)
         assert max(row["off_one"], row["off_coset"], row["off_random"]) < 1e-10

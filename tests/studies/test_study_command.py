@@ -21,3 +21,14 @@ def test_claims_without_rows_are_not_tested(tmp_path: Path, capsys: pytest.Captu
     page = (tmp_path / "report.html").read_text()
     assert "could not be tested" in page and "? not tested" in page
     assert cli.main([*command, "--out", str(tmp_path), "--strict"]) == 3
+
+
+def test_numbers_of_shifts_are_read_as_numbers(tmp_path: Path) -> None:
+    small = ("pairs=1", "steps=1", "per_class=2", "orders=2,4", "trained_orders=2")
+    command = ["study", "run", "shift_collapse", "--workers", "1", "--out", str(tmp_path)]
+    assert cli.main([*command, *(word for one in small for word in ("--set", one))]) == 0
+    rows = json.loads((tmp_path / "summary.json").read_text())["rows"]
+    assert (
+        sorted((row["part"], row["order"]) for row in rows)
+        == [*[("kernel", n) for n in (2, 2, 4, 4)]] + [("trained", 2)] * 2
+    )

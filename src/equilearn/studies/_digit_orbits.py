@@ -20,11 +20,12 @@ NETWORKS = ("MLP", "CNN", "ViT")
 PATCH = 4
 
 
-def pictures(data: str) -> tuple[Float[Tensor, "n 1 H W"], Int[Tensor, " n"]]:
+def pictures(data: str, per_class: int = 1) -> tuple[Float[Tensor, "n 1 side side"], Int[Tensor, " n"]]:
     """All images of one channel, float64, and their classes.
 
     Raises:
-        InputError: no such data, or other than images of one channel with classes.
+        InputError: no such data, other than square images of one channel with two classes or more, or a class with
+            fewer images than `per_class`.
     """
     task = load(data)
     x, y = torch.cat([task.x_train, task.x_test]), torch.cat([task.y_train, task.y_test])
@@ -32,7 +33,31 @@ def pictures(data: str) -> tuple[Float[Tensor, "n 1 H W"], Int[Tensor, " n"]]:
         task.kind == "classification" and x.ndim == 4 and x.shape[1] == 1,
         f"data={data!r} must hold images of one channel with classes; its samples have shape {tuple(x.shape[1:])}.",
     )
+    require(
+        x.shape[-1] == x.shape[-2],
+        f"data={data!r} must hold square images, which can be turned; its images are {x.shape[-2]} pixels high and "
+        f"{x.shape[-1]} wide. Pad or crop them.",
+    )
+    require(len(y.unique()) > 1, f"data={data!r} holds one class only; two are needed to tell apart.")
+    require(
+        fewest(y) >= per_class,
+        f"data={data!r} has a class of {fewest(y)} images; {per_class} of each are needed. Ask for fewer a class.",
+    )
     return x.to(torch.float64), y
+
+
+def fewest(labels: Int[Tensor, " n"]) -> int:
+    """How many images the smallest class has."""
+    return int(labels.unique(return_counts=True)[1].min())
+
+
+def known_class(digit: int, labels: Int[Tensor, " n"], data: str) -> None:
+    """Raise `InputError` where no image is of the class `digit`."""
+    known = labels.unique().tolist()
+    require(
+        digit in known,
+        f"digit must be a class of data={data!r}, got {digit}; choose from {', '.join(map(str, known))}.",
+    )
 
 
 def with_room(x: Float[Tensor, "n 1 H W"]) -> Float[Tensor, "n 1 h w"]:
@@ -162,11 +187,20 @@ def share_right(model: nn.Module, x: Float[Tensor, "n *shape"], labels: Int[Tens
     return float((predict(model, x).argmax(1) == labels).double().mean())
 
 
+def class_errors(outputs: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """`1 - (own - best other) / 2` of outputs for targets of 1 and -1: below 1 the class is right."""
+    own = outputs.gather(1, labels[:, None]).flatten()
+    return 1 - (own - outputs.scatter(1, labels[:, None], -math.inf).amax(1)) / 2
+
+
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Rank correlation, ties at their mean rank; not a number where one side is constant."""
+    """Rank correlation, ties at their mean rank; 0 where one side is constant, which ranks nothing, and not a number
+    where there are fewer than two values."""
     import numpy as np
     from scipy.stats import rankdata
 
-    if len(set(a)) < 2 or len(set(b)) < 2:
+    if len(a) < 2:
         return math.nan
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        return 0.0
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -45,6 +45,7 @@ def configs(preset: str, seed: int, data: str, networks: tuple[str, ...], per_cl
     positive_int(per_class, "per_class")
     for name in networks:
         one_of(name, NETWORKS, "network")
+    pictures(data, per_class)
     return [
         {"data": data, "network": name, "symmetry": symmetry, "per_class": per_class, "seed": seed}
         for name in networks
@@ -55,7 +56,7 @@ def configs(preset: str, seed: int, data: str, networks: tuple[str, ...], per_cl
 def trial(config: dict[str, Any]) -> Row:
     """Joint and one-sided invariance, spread of the orbits, error by the number of elements."""
     x, y = pictures(config["data"])
-    if x.shape[-1] > SIDE:
+    if x.shape[-1] != SIDE:
         x = torch.nn.functional.adaptive_avg_pool2d(x, SIDE)
     generator = torch.Generator().manual_seed(config["seed"])
     places = chosen(y, config["per_class"], generator, y.unique().tolist())
@@ -139,6 +140,17 @@ def _gain(rows: list[Row]) -> float:
     return dense - flat
 
 
+_MEASURED = {
+    "x": "network",
+    "y": ["joint_defect", "one_sided_defect", "spread", "error"],
+    "y_label": [
+        "change of the kernel when both images are moved",
+        "change of the kernel when one image is moved",
+        "part of the variance within orbits",
+        "error at a missing element (0: right, from 1 on wrong)",
+    ],
+}
+
 STUDY = Study(
     name="architectures",
     title="Which padding and which head know which symmetry",
@@ -152,11 +164,15 @@ STUDY = Study(
     defaults={"data": "digits", "networks": tuple(NETWORKS), "per_class": 4},
     full={"per_class": 20},
     plot=[
-        {"x": "network", "y": ["one_sided_defect", "spread", "error"], "series": ["symmetry"], "title": "Networks"},
+        {**_MEASURED, "where": {"symmetry": "turns"}, "title": "Quarter turns"},
+        {**_MEASURED, "where": {"symmetry": "shifts"}, "title": "Circular shifts"},
         {
             "kind": "curves",
             "x": "elements",
-            "y": ["errors"],
+            "y": "errors",
+            "x_label": "number of shifts",
+            "y_label": "error at the missing shift",
+            "reference": [1, "no information"],
             "series": ["network"],
             "where": {"symmetry": "shifts"},
             "title": "The error at a missing shift by the number of shifts",

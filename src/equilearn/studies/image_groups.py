@@ -23,7 +23,15 @@ from equilearn.actions import images, sets
 from equilearn.groups import Dihedral, Symmetric
 from equilearn.kernels import kappa_from_gram, leave_sets_out, orbit_inverse, orbit_kernel
 from equilearn.kernels.neural import Architecture, finite_network
-from equilearn.studies._digit_orbits import chosen, pictures, share_right, spearman, to_norm, trained_without
+from equilearn.studies._digit_orbits import (
+    chosen,
+    class_errors,
+    pictures,
+    share_right,
+    spearman,
+    to_norm,
+    trained_without,
+)
 from equilearn.studies._snapshots import pack_matrix
 from equilearn.studies._study import Claim, Row, Study
 from equilearn.symmetry import Symmetry
@@ -57,6 +65,7 @@ def configs(
     positive_int(repeats, "repeats", 0)
     for name in groups:
         one_of(name, GROUPS, "group of this study")
+    pictures(data, max(per_class, trained_per_class) * (PANELS if "S3" in groups else 1))
     common = {"data": data, "seed": seed}
     formula = [
         {**common, "part": "formula", "group": name, "ridge": ridge, "per_class": per_class}
@@ -110,6 +119,15 @@ def odd_elements(symmetry: Symmetry) -> Tensor:
     raise InputError(f"{group} is not a group of this study.")
 
 
+def element_names(symmetry: Symmetry, wanted: Tensor) -> list[str]:
+    """The mirror images by the turn that follows, the permutations by the order of the panels."""
+    group = symmetry.group
+    if isinstance(group, Dihedral):
+        return [f"{360 * k // group.n}°" for k in range(group.n)]
+    orders = group.inverse(group.elements())[wanted]
+    return ["".join(str(1 + int(i)) for i in order) for order in orders]
+
+
 def _formula(x: Tensor, y: Tensor, symmetry: Symmetry, config: dict[str, Any], generator: torch.Generator) -> Row:
     """All residuals by blocks and directly, for three kinds of training sets."""
     group = symmetry.group
@@ -137,7 +155,7 @@ def _formula(x: Tensor, y: Tensor, symmetry: Symmetry, config: dict[str, Any], g
             found = inverse.without(targets, held_out)
             worst = max(worst, float((found.residual - residual).abs().max()))
             if kind == "coset":
-                errors = _errors(targets[found.seed] - found.residual, y[found.seed])
+                errors = class_errors(targets[found.seed] - found.residual, y[found.seed])
                 table[c] = torch.bincount(found.element, errors, minlength=order) / held_out.sum(0).clamp_min(1)
         off[kind] = worst
     spectrum = inverse.spectrum()
@@ -147,17 +165,12 @@ def _formula(x: Tensor, y: Tensor, symmetry: Symmetry, config: dict[str, Any], g
         "off_random": off["at random"],
         "error": float(table[:, odd].mean()),
         "map": pack_matrix(table[:, odd]),
+        "classes": classes,
+        "elements": element_names(symmetry, odd),
         "irrep": list(range(len(spectrum))),
         "dimension": [share.dim for share in spectrum],
         "inverse": [share.inverse for share in spectrum],
-        "labels": [spectrum[0].inverse] + [None] * (len(spectrum) - 1),
     }
-
-
-def _errors(outputs: Tensor, labels: Tensor) -> Tensor:
-    """`1 - (own - best other) / 2`: below 1 the class is right."""
-    own = outputs.gather(1, labels[:, None]).flatten()
-    return 1 - (own - outputs.scatter(1, labels[:, None], -math.inf).amax(1)) / 2
 
 
 def _trained(x: Tensor, y: Tensor, symmetry: Symmetry, config: dict[str, Any], generator: torch.Generator) -> Row:
@@ -174,7 +187,7 @@ def _trained(x: Tensor, y: Tensor, symmetry: Symmetry, config: dict[str, Any], g
     for c in classes:
         held_out = (y == c)[:, None] & odd
         found = inverse.without(targets, held_out)
-        errors = _errors(targets[found.seed] - found.residual, y[found.seed])
+        errors = class_errors(targets[found.seed] - found.residual, y[found.seed])
         predicted.append(float((errors < 1).double().mean()))
         model = _fit(points, y, held_out.mT, len(classes), config)
         trained.append(share_right(model, points[held_out.mT], y.expand(len(points), -1)[held_out.mT]))
@@ -261,7 +274,7 @@ def _mean(values: list[float]) -> float:
 
 
 STUDY = Study(
-    name="non_abelian_images",
+    name="image_groups",
     title="Seen turned, never mirrored: exact predictions for groups that do not commute",
     statement=(
         "The blocks of the irreducible representations give the error at any missing points of orbits under D4 and S3 "
@@ -281,27 +294,36 @@ STUDY = Study(
     full={"per_class": 20, "trained_per_class": 50, "steps": 2000, "repeats": 3},
     plot=[
         {
-            "kind": "curves",
+            "kind": "scatter",
             "x": "predicted",
             "y": "trained",
             "series": ["group", "training"],
             "where": {"part": "trained"},
-            "title": "Trained against predicted accuracy on the missing coset, one place a class",
+            "identity": True,
+            "x_label": "predicted share of the missing images right",
+            "y_label": "share right once trained",
+            "title": "Trained against predicted accuracy on the missing coset, one point a class and training",
         },
         {
-            "kind": "curves",
+            "kind": "scatter",
             "x": "irrep",
-            "y": [["inverse", "labels"]],
+            "y": "inverse",
             "series": ["group"],
             "where": {"part": "formula", "ridge": 0.0},
             "logy": True,
+            "x_label": "irreducible representation",
+            "y_label": "1 / eigenvalue, mean over the block",
             "title": "The inverse spectrum by irreducible representation; the labels lie in the trivial one, 0",
         },
         {
             "kind": "matrices",
             "matrix": "map",
             "label": ["group", "ridge"],
+            "rows": "classes",
+            "columns": "elements",
             "title": "Errors of ten classes (rows) at the elements of the coset that they lack (columns)",
+            "caption": "Below 1 a missing image is on average given to its class. D4: the mirror image turned by an "
+            "angle; S3: the order of the panels",
         },
     ],
     weight=lambda config: 1.0 if config["part"] == "formula" else 10.0,

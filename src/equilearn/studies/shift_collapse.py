@@ -17,11 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equilearn._check import InputError, positive_int, require
+from equilearn._check import InputError, positive_int
 from equilearn.groups import Cyclic
 from equilearn.kernels import kappa_from_gram, leave_one_out, orbit_inverse, orbit_spread
 from equilearn.kernels.neural import Architecture, shift_kappa
-from equilearn.studies._digit_orbits import chosen, pictures, share_right, to_norm, trained_without
+from equilearn.studies._digit_orbits import (
+    chosen,
+    fewest,
+    known_class,
+    pictures,
+    share_right,
+    to_norm,
+    trained_without,
+)
 from equilearn.studies._study import Claim, Row, Study
 
 HEADS = ("flatten", "pool")
@@ -30,6 +38,8 @@ RIDGE = 1e-8
 TARGETS = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
 RATE = {"batch_size": 64, "learning_rate": 3e-3}
 CHANNELS = 24
+ALL = (0,)
+"""Orders, for all that divide the width."""
 LARGEST = 16
 """Pixels a side beyond which images are taken at half the size."""
 
@@ -46,22 +56,18 @@ def configs(
     steps: int,
     repeats: int,
 ) -> list[Row]:
-    """Heads x numbers of shifts, for kernels and for trained networks; no orders: all that divide the
-    width, but for training by single pixels."""
+    """Heads x numbers of shifts, for kernels and for trained networks; 0 stands for all that divide the width, but for
+    training by single pixels."""
     for count in (pairs, per_class, steps, repeats):
         positive_int(count, "Each of pairs, per_class, steps and repeats")
-    require(0 <= digit <= 9, f"digit must be a class from 0 to 9, got {digit}.")
-    width = _small(pictures(data)[0][:1]).shape[-1]
+    x, y = pictures(data, per_class + 1)
+    known_class(digit, y, data)
+    width = _small(x[:1]).shape[-1]
     divisors = tuple(n for n in range(2, width + 1) if width % n == 0)
-    for order in (*orders, *trained_orders):
-        if order not in divisors:
-            known = ", ".join(map(str, divisors))
-            raise InputError(f"{order} shifts do not divide a width of {width} pixels; choose from {known}.")
+    orders, trained_orders = _orders(orders, divisors, width), _orders(trained_orders, divisors[:-1], width)
     common = {"data": data, "seed": seed}
     kernels = [
-        {**common, "part": "kernel", "head": head, "order": order, "pairs": pairs}
-        for head in HEADS
-        for order in orders or divisors
+        {**common, "part": "kernel", "head": head, "order": order, "pairs": pairs} for head in HEADS for order in orders
     ]
     networks = [
         {
@@ -75,10 +81,21 @@ def configs(
             "repeat": repeat,
         }
         for head in HEADS
-        for order in trained_orders or divisors[:-1]
+        for order in trained_orders
         for repeat in range(repeats)
     ]
     return kernels + networks
+
+
+def _orders(orders: tuple[int, ...], divisors: tuple[int, ...], width: int) -> tuple[int, ...]:
+    """What is asked for; each of `divisors` where that is nothing, or 0."""
+    if not orders or tuple(orders) == ALL:
+        return divisors
+    for order in orders:
+        if order < 2 or width % order:
+            known = ", ".join(str(n) for n in range(2, width + 1) if width % n == 0)
+            raise InputError(f"{order} shifts do not divide a width of {width} pixels; choose from {known}, or 0: all.")
+    return orders
 
 
 def trial(config: dict[str, Any]) -> Row:
@@ -129,8 +146,7 @@ def _trained(x: Tensor, y: Tensor, config: dict[str, Any], generator: torch.Gene
     """Train on all shifts of all images but the missing one, ask for that one and for new images."""
     order, classes = config["order"], y.unique().tolist()
     wanted = config["per_class"]
-    room = min(100, int(torch.bincount(y).min()) - wanted)
-    require(room > 0, f"per_class={wanted} leaves no images of some class for the test.")
+    room = min(100, fewest(y) - wanted)
     places = chosen(y, wanted + room, generator, classes).reshape(len(classes), -1)
     shown, others = places[:, :wanted].flatten(), places[:, wanted:].flatten()
     step = x.shape[-1] // order
@@ -225,8 +241,8 @@ STUDY = Study(
     defaults={
         "data": "digits",
         "pairs": 6,
-        "orders": (),
-        "trained_orders": (),
+        "orders": ALL,
+        "trained_orders": ALL,
         "digit": 5,
         "per_class": 60,
         "steps": 1000,
@@ -241,6 +257,9 @@ STUDY = Study(
             "where": {"part": "kernel"},
             "logx": True,
             "logy": True,
+            "x_label": "number of shifts",
+            "y_label": "error at the missing shift",
+            "reference": [1, "no information"],
             "title": "Infinitely wide: error at the missing shift, by the number of shifts",
         },
         {
@@ -249,6 +268,8 @@ STUDY = Study(
             "series": ["head"],
             "where": {"part": "trained"},
             "logx": True,
+            "x_label": "number of shifts",
+            "y_label": "accuracy",
             "title": "Trained: accuracy at the missing shift of one digit",
             "caption": "In distribution: new images at shifts that were seen",
         },

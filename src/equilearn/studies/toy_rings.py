@@ -57,8 +57,10 @@ def configs(preset: str, seed: int, orders: tuple[int, ...], separations: tuple[
     ]
     common = {"ridge": ridge, "golden": None}
     by_order = [{"sweep": "order", "order": n, "length": SWEEP_LENGTH, "separation": 1.0, **common} for n in orders]
-    fixed = {"sweep": "separation", "order": SEPARATION_ORDER, "length": SEPARATION_LENGTH}
-    return golden + by_order + [{**fixed, "separation": float(d), **common} for d in separations]
+    fixed = {"order": SEPARATION_ORDER, "length": SEPARATION_LENGTH, **common}
+    # Rings that coincide have no place on a logarithmic axis.
+    apart = [{"sweep": "separation" if d > 0 else "together", **fixed, "separation": float(d)} for d in separations]
+    return golden + by_order + apart
 
 
 def trial(config: dict[str, Any]) -> Row:
@@ -85,7 +87,7 @@ def trial(config: dict[str, Any]) -> Row:
         "identity": float(_of_identity(n)),
         "mode": list(range(n + 1)),
         "inverse": inverse.tolist(),
-        "labels": [None] * n + [float(inverse[n])],
+        "mode_of_labels": [None] * n + [float(inverse[n])],
     }
 
 
@@ -101,7 +103,7 @@ def claims(rows: list[Row]) -> list[Claim]:
     by_order = {row["order"]: row["error"] for row in rows if row["sweep"] == "order"}
     by_order |= {row["order"]: row["error"] for row in rows if row["sweep"] == "golden" and row["length"] == 1.4}
     nan = math.nan
-    apart = sorted((row["separation"], row["error"]) for row in rows if row["sweep"] == "separation")
+    apart = sorted((row["separation"], row["error"]) for row in rows if row["sweep"] in ("separation", "together"))
     rises = [b - a for (_, a), (_, b) in zip(apart, apart[1:], strict=False)]
     equal = abs(equicorrelated_error(5, 1.0, 0.6, 0.2) - EQUICORRELATED) if rows else nan
     return [
@@ -158,23 +160,34 @@ STUDY = Study(
             "x": "order",
             "y": "error",
             "where": {"sweep": "order"},
-            "title": "The error by the number of points a ring; 1 is no information",
+            "logy": True,
+            "x_label": "points a ring",
+            "y_label": "error at the missing point",
+            "reference": [1, "no information"],
+            "title": "The error by the number of points a ring",
+            "caption": "The rings are at distance 1. Where the error stops falling, it is that of the ridge",
         },
         {
             "x": "separation",
             "y": "error",
             "where": {"sweep": "separation"},
+            "logx": True,
+            "x_label": "distance of the rings",
+            "y_label": "error at the missing point",
+            "reference": [1, "no information"],
             "title": "The error by the distance of the rings, six points each",
         },
         {
             "kind": "curves",
             "x": "mode",
-            "y": [["inverse", "labels"]],
+            "y": "inverse",
+            "mark": "mode_of_labels",
             "series": ["order"],
+            "y_label": "1 / eigenvalue",
             "where": {"sweep": "order", "order": [4, 8, 12]},
             "logy": True,
-            "title": "The inverse spectrum, with the mode of the labels marked",
-            "caption": "The error is the marked value over the mean of the curve; eigenvalues include the ridge",
+            "title": "The inverse spectrum, with the mode of the labels ringed",
+            "caption": "The error is the ringed value over the mean of the curve; eigenvalues include the ridge",
         },
     ],
     inline=True,
