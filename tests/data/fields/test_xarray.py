@@ -281,6 +281,21 @@ def test_truncated_files(path, share):
         from_xarray(path, "t2m")
 
 
+@pytest.mark.parametrize("kind", ["NETCDF3_CLASSIC", "NETCDF3_64BIT"])
+@pytest.mark.parametrize("unlimited", [[], ["time"]])
+def test_truncated_files_of_the_old_format(data, tmp_path, kind, unlimited):
+    """Their library reads zeros beyond the end: only a look at the length tells."""
+    data = data[["latitude", "longitude", "time", "elevation", "t2m"]]
+    path = tmp_path / "old.nc"
+    data.to_netcdf(path, engine="netcdf4", format=kind, unlimited_dims=unlimited)
+    assert torch.equal(from_xarray(path, "t2m").values[..., 0], torch.from_numpy(data["t2m"].values))
+    whole = path.read_bytes()
+    for share in (0.001, 0.1, 0.6, 0.99):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(InputError, match="cannot be read as netCDF: .* damaged or cut short"):
+            from_xarray(path, "t2m")
+
+
 def test_without_the_extra(path, data, monkeypatch):
     def gone(name: str):
         raise ImportError(name)

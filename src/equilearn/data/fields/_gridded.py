@@ -222,7 +222,10 @@ class Gridded:
         times = moments[when.numpy()]
         rows, columns = row[:, None] + torch.arange(size[0]), column[:, None] + torch.arange(size[1])
         y = self.source.patches(self.index[times], rows.numpy(), columns.numpy())  # (n, steps, h, w, C)
-        x = self.coordinates[rows[:, :, None], columns[:, None, :]].unsqueeze(1).expand(*y.shape[:4], -1)
+        lat, lon = self.lat[rows][:, :, None, None], self.lon[columns][:, None, :, None]
+        static = self.static[rows[:, :, None], columns[:, None, :]].double()
+        cells = static.shape[:3]
+        x = torch.cat([lat.expand(*cells, 1), lon.expand(*cells, 1), static], -1).unsqueeze(1).expand(*y.shape[:4], -1)
         if hourly:
             hours = self.hours[torch.from_numpy(times)]
             x = _with_hours(x, hours[:, :, None, None, None].expand(*y.shape[:4], 1))

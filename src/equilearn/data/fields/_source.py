@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -88,3 +89,25 @@ def load(array: xr.DataArray) -> Tensor:
     infinite = int(np.isinf(values).sum())
     require(infinite == 0, f"{infinite} values of {str(array.name)!r} are infinite; mark what is missing with NaN.")
     return torch.from_numpy(np.array(values, dtype=kind))
+
+
+def require_whole(path: Path) -> None:
+    """Raise `InputError` where a file of netCDF version 3 is cut short: its library would read zeros there.
+
+    Version 4 notices by itself.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = file.read(4)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    if kind not in (b"CDF\x01", b"CDF\x02"):
+        return
+    from scipy.io import netcdf_file
+
+    try:
+        opened = netcdf_file(path, mmap=True)  # lays arrays over the file, reads none
+        opened.variables.clear()
+        opened.close()
+    except Exception as error:  # of many kinds, wherever the file ends
+        raise InputError(f"{path} cannot be read as netCDF: {error}. Is it damaged or cut short?") from error

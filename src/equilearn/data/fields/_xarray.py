@@ -22,7 +22,7 @@ from equilearn.data.fields._coordinates import (
 )
 from equilearn.data.fields._gridded import Gridded
 from equilearn.data.fields._joined import join
-from equilearn.data.fields._source import Held, Lazy, load
+from equilearn.data.fields._source import Held, Lazy, load, require_whole
 from equilearn.io import existing_file
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _opened(source: Opened) -> tuple[xr.Dataset, str, bool]:
         )
     path = existing_file(Path(os.fspath(source)))
     extra("netCDF4", "fields", "Reading netCDF files")
+    require_whole(path)
     try:
         return xarray.open_dataset(path, engine="netcdf4", decode_cf=False), str(path), True
     except (OSError, ValueError, RuntimeError) as error:
