@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import equilearn as eq
 from equilearn import InputError, actions, data
 from equilearn.advisor import advise_task, prediction_of
-from equilearn.advisor._plan import make_grid, make_plan
+from equilearn.advisor._candidates import Candidate
+from equilearn.advisor._plan import make_grid, make_plan, with_tests
 from equilearn.advisor._prediction import PER_CLASS, acting, plan_of, seeds_of
 from equilearn.advisor._prediction_words import compared
 from equilearn.groups import SO, Cyclic, Lorentz, O, Symmetric
@@ -203,27 +204,45 @@ def test_every_run_tests_the_theory(kind: str, low: float, high: float, tmp_path
     options = {"sizes": (20,), "seeds": 1, "steps": 60, "workers": 1, "strategies": ("plain",)}
     advice = advise_task(task, TURNS, out=tmp_path, **options)
     found = advice.summary["prediction"]
-    assert found["test"]["classes"] == 1
-    assert low <= found["classes"][0]["measured"] <= high
-    assert low <= found["classes"][0]["accuracy"] <= high
-    assert "measured" not in found["classes"][1]
+    assert found["test"]["classes"] == 2
+    assert all(low <= row[key] <= high for row in found["classes"] for key in ("measured", "accuracy"))
     page = advice.report(tmp_path / "report.html").read_text()
     assert found["sentence"] in page and found["test"]["sentence"] in page
     assert not advice.summary["failed"] and not advice.summary["missing"]
 
 
+def places_tested(chosen: tuple[Candidate, ...], accuracies: list[float | None]) -> list[int]:
+    """The classes on which a run of these strategies would test a prediction of these accuracies."""
+    plan = make_plan(data.digits(), "quick", None, None, 0, None)
+    rows = [{"accuracy": accuracy, "error": 1.0} for accuracy in accuracies]
+    grid = make_grid("data", "symmetry", chosen, plan, "quick", None)
+    with_them = with_tests(grid, plan, {"made": bool(rows), "classes": rows})
+    assert [config for config in with_them if config["trial"] != "carry_over"] == grid
+    return [config["place"] for config in with_them if config["trial"] == "carry_over"]
+
+
 def test_the_tests_cost_a_small_part_of_the_run():
-    task = data.digits()
-    plan = make_plan(task, "quick", None, None, 0, None)
     (plain,) = eq.advisor.candidates(("plain",))
     everything = eq.advisor.candidates()
-    for chosen, classes, count in (((plain,), 10, 1), (everything, 10, 7), (everything, 3, 3), (everything, 0, 0)):
-        grid = make_grid("data", "symmetry", chosen, plan, "quick", None, classes)
-        places = [config["place"] for config in grid if config["trial"] == "carry_over"]
+    most = min(10, 9 * len(everything) // 8)  # three sizes and three seeds a strategy
+    for chosen, classes, count in (((plain,), 10, 2), (everything, 10, most), (everything, 3, 3), (everything, 0, 0)):
+        places = places_tested(chosen, [0.1 * c for c in range(classes)])
         assert len(places) == len(set(places)) == count
         assert not places or max(places) < classes
-    without = [c for c in everything if c.name != "plain"]
-    assert not [c for c in make_grid("d", "s", without, plan, "quick", None, 10) if c["trial"] == "carry_over"]
+    without = tuple(c for c in everything if c.name != "plain")
+    assert places_tested(without, [0.5] * 10) == []
+
+
+def test_few_tests_are_of_the_classes_predicted_lowest_and_highest():
+    (plain,) = eq.advisor.candidates(("plain",))
+    accuracies = [0.9, 0.3, 0.2, 0.0, 0.8, 0.3, 0.1, 1.0, 0.6, 0.5]
+    assert places_tested((plain,), accuracies) == [3, 7]
+    places = places_tested(eq.advisor.candidates(), accuracies)
+    assert {3, 7} < set(places)
+    assert places_tested((plain,), [0.5, None, 0.4]) == [0, 1]
+    plan = make_plan(data.digits(), "quick", None, None, 0, None)
+    grid = make_grid("d", "s", (plain,), plan, "quick", None)
+    assert with_tests(grid, plan, None) == grid
 
 
 def test_a_run_that_cannot_be_predicted_says_why():

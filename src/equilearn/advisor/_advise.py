@@ -19,8 +19,7 @@ from equilearn._check import InputError, positive_int, require
 from equilearn._version import __version__
 from equilearn.actions import Data, ImageAction, ShiftAction, batch_size, first_leaf
 from equilearn.advisor._candidates import Candidate
-from equilearn.advisor._plan import fitting, make_grid, make_plan, weight
-from equilearn.advisor._prediction import predictable
+from equilearn.advisor._plan import BEFORE, fitting, make_grid, make_plan, weight, with_tests
 from equilearn.advisor._snapshot import fingerprint_of, fingerprint_of_symmetry, forget_task, save_task
 from equilearn.advisor._summary import summarize
 from equilearn.advisor._symmetry import check_fits, symmetry_from_names
@@ -185,15 +184,14 @@ def advise_task(
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
         symmetry_print = fingerprint_of_symmetry(symmetry, task)
-        configs = make_grid(fingerprint, symmetry_print, chosen, plan, preset, model, predictable(task, symmetry))
+        configs = make_grid(fingerprint, symmetry_print, chosen, plan, preset, model)
         identity = {"data": fingerprint, "symmetry": symmetry_print}
         with Store.open(folder / "store.db", kind="advise", identity=identity) as store:
             save_task(task, folder)
             about = _about(task, symmetry, split, chosen, skipped, plan, preset, command)
-            store.set_meta("run", {**about, "keys": [config_key(config) for config in configs]})
             trial = partial(run, str(folder), symmetry)
             with LocalExecutor(cores() if workers is None else positive_int(workers, "workers")) as executor:
-                run_trials(trial, configs, store, executor=executor, progress=progress, weight=weight)
+                _run(trial, configs, plan, store, about, executor, progress)
             summary = summarize(store)
         forget_task(folder)
         if out is not None:
@@ -202,6 +200,31 @@ def advise_task(
         failures = "; ".join(sorted({f"{f['strategy']}: {f['error']}" for f in summary["failed"]}))
         raise InputError(f"Every trial failed. {failures}")
     return Advice(summary, Path(out) if out is not None else None)
+
+
+def _run(
+    trial: Callable[[dict[str, Any]], dict[str, Any]],
+    grid: list[dict[str, Any]],
+    plan: dict[str, Any],
+    store: Store,
+    about: dict[str, Any],
+    executor: LocalExecutor,
+    progress: Callable[..., None] | None,
+) -> None:
+    """All trials; first those before any training, as what is predicted says on which classes to test it."""
+
+    def keep(configs: list[dict[str, Any]]) -> None:
+        store.set_meta("run", {**about, "keys": [config_key(config) for config in configs]})
+
+    def tell(done: int, total: int, left: float | None) -> None:
+        if progress is not None and done < total:  # how many trials there will be is not known yet
+            progress(done, len(grid), None)
+
+    keep(grid)
+    known = run_trials(trial, grid[: len(BEFORE)], store, executor=executor, progress=tell, weight=weight)
+    grid = with_tests(grid, plan, next((row for row in known if row["trial"] == "prediction"), None))
+    keep(grid)
+    run_trials(trial, grid, store, executor=executor, progress=progress, weight=weight)
 
 
 # --- the record ---------------------------------------------------------------------------

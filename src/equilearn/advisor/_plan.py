@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,8 +129,14 @@ def _check_output(output: Any, task: Task) -> None:
 MOST_TESTED = 10
 """Most classes on which a prediction is tested, each by a training of the plain network."""
 
+LEAST_TESTED = 2
+"""The class predicted lowest and the one predicted highest: one of them alone says little."""
+
 TRIALS_PER_TEST = 8
 """Trials of strategies for each of these: the test is to cost a small part of the whole."""
+
+BEFORE = ("data_symmetry", "prediction")
+"""Trials that need no training, before all others."""
 
 
 def make_grid(
@@ -139,10 +146,8 @@ def make_grid(
     plan: dict[str, Any],
     preset: str,
     model: str | None,
-    classes: int = 0,
 ) -> list[dict[str, Any]]:
-    """One configuration a trial, in the order of the report's rows; `classes` is how many the prediction is for, 0
-    where there can be none."""
+    """One configuration a trial, in the order of the report's rows, but for those of `with_tests`."""
     common = {"data": fingerprint, "symmetry": symmetry_print, "preset": preset}
     first = plan["seeds"][0]
     trials = [
@@ -160,25 +165,39 @@ def make_grid(
         for size in plan["sizes"]
         for seed in plan["seeds"]
     ]
-    before = [{"trial": kind, **common, "seed": first} for kind in ("data_symmetry", "prediction")]
+    before = [{"trial": kind, **common, "seed": first} for kind in BEFORE]
     before[1]["model"] = model
-    return [*before, *_tests(common, plan, chosen, len(trials), model, classes), *trials]
+    return [*before, *trials]
 
 
-def _tests(
-    common: dict[str, Any],
-    plan: dict[str, Any],
-    chosen: Sequence[Candidate],
-    trials: int,
-    model: str | None,
-    classes: int,
+def with_tests(
+    grid: Sequence[dict[str, Any]], plan: dict[str, Any], prediction: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Trainings of the plain network that show whether the prediction is right, on classes evenly spread."""
-    if not any(candidate.name == "plain" for candidate in chosen):
-        return []
-    count = min(classes, MOST_TESTED, max(1, trials // TRIALS_PER_TEST))
-    about = {"trial": "carry_over", **common, **plan["training"], "model": model, "seed": plan["seeds"][0]}
-    return [{**about, "place": c * classes // count} for c in range(count)]
+    """The grid with trainings of the plain network that show whether the prediction is right.
+
+    They are of classes evenly spread over their ranks in what was predicted, the lowest and the highest among them.
+
+    Args:
+        grid: of `make_grid`.
+        plan: of `make_plan`.
+        prediction: the row of the trial "prediction"; None where it failed.
+    """
+    before, trials = grid[: len(BEFORE)], grid[len(BEFORE) :]
+    classes = prediction["classes"] if prediction is not None and prediction["made"] else []
+    if not any(trial["strategy"] == "plain" for trial in trials):
+        return list(grid)
+    ranked = sorted(range(len(classes)), key=lambda place: _rank(classes[place]))
+    count = min(len(ranked), MOST_TESTED, max(LEAST_TESTED, len(trials) // TRIALS_PER_TEST))
+    places = [ranked[round(i * (len(ranked) - 1) / max(count - 1, 1))] for i in range(count)]
+    kept = {key: before[1][key] for key in ("data", "symmetry", "preset", "model", "seed")}
+    tests = [{"trial": "carry_over", **kept, **plan["training"], "place": place} for place in sorted(places)]
+    return [*before, *tests, *trials]
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """By accuracy, then by error; a class of which nothing is known first."""
+    accuracy, error = row["accuracy"], row["error"]
+    return (-1.0 if accuracy is None else accuracy, -math.inf if error is None else -error)
 
 
 def weight(config: Mapping[str, Any]) -> float:
