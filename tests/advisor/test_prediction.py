@@ -34,6 +34,33 @@ def images_of(kind: str, count: int = 120) -> data.Task:
     return data.from_arrays(x, y, x, y, name=kind)
 
 
+def wrong_width(task: data.Task) -> nn.Module:
+    return nn.Sequential(nn.Linear(10, 8), nn.Tanh())
+
+
+def wrong_outputs(task: data.Task) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 7))
+
+
+def on_rows(task: data.Task) -> nn.Module:
+    """Linear layers on the last axis of images, which would be read as a network of vectors."""
+    return nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4), nn.Flatten(), nn.Linear(24, task.classes))
+
+
+def heavy(task: data.Task) -> nn.Module:
+    """Few parameters, many positions."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, task.classes),
+    )
+
+
 def pooled(task: data.Task) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular"),
@@ -75,7 +102,7 @@ def test_what_no_turn_changes_is_carried_over():
     assert found["error"] < 0.2
     assert found["sentence"].startswith("A plain network would carry C4 over by itself: ")
     assert "100 %" in found["sentence"]
-    assert found["why"].startswith("Classes lie further apart")
+    assert "Separation is the larger for every class." in found["why"]
     assert found["growth_sentence"] == "The mean error is below 1 from 2 equal steps on, of up to 4."
 
 
@@ -84,16 +111,17 @@ def test_classes_that_a_turn_exchanges_are_not():
     assert found["answer"] == "no"
     assert found["error"] > 1
     assert found["sentence"].startswith("A plain network would not carry C4 over by itself: ")
-    assert found["why"].startswith("A missing transform lies further")
+    assert "Density is the larger for every class." in found["why"]
     assert "No number of equal steps up to 4" in found["growth_sentence"]
 
 
 def test_the_prediction_is_that_of_the_kernels_room():
     task = data.digits()
     found = prediction_of(task, TURNS, seed=3)
-    stand, index = plan_of(task, acting(task, TURNS), None, 3)
+    stand, index, copies = plan_of(task, acting(task, TURNS), None, 3)
+    assert copies == 0
     labels = task.y_train[index]
-    alone = eq.predict_symmetry_learning(task.x_train[index], labels, TURNS, stand.architecture)
+    alone = eq.predict_symmetry_learning(task.x_train[index].double() / stand.scale, labels, TURNS, stand.architecture)
     assert [row["accuracy"] for row in found["classes"]] == alone.class_accuracy.tolist()
     assert found["seeds"] == 10 * PER_CLASS
     assert labels.bincount().tolist() == [PER_CLASS] * 10
@@ -130,6 +158,58 @@ def test_any_other_network_by_its_empirical_kernel(here: str):
     found = prediction_of(images_of("hard"), TURNS, model=f"{here}:unread")
     assert (found["how"], found["source"], found["answer"]) == ("empirical", "empirical ntk", "no")
     assert prediction_of(images_of("hard"), TURNS)["how"] == "relative"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("wrong_width", "fails on two inputs of shape .*RuntimeError"), ("wrong_outputs", "but the task needs")],
+)
+def test_a_network_that_does_not_fit_is_named(model: str, message: str, here: str):
+    with pytest.raises(InputError, match=message):
+        prediction_of(images_of("hard"), TURNS, model=f"{here}:{model}")
+
+
+def test_a_network_of_rows_is_not_read_as_one_of_vectors(here: str):
+    assert prediction_of(images_of("hard"), TURNS, model=f"{here}:on_rows")["how"] == "empirical"
+
+
+def test_an_empirical_kernel_that_costs_too_much_is_left_to_a_relative(here: str):
+    """Its cost grows with the positions, not only with the parameters."""
+    x = torch.rand(60, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    for classes, how in ((10, "relative"), (2, "empirical")):
+        y = torch.arange(60) % classes
+        task = data.from_arrays(x, y, x, y, name="large")
+        stand, index, _ = plan_of(task, acting(task, TURNS), f"{here}:heavy", 0)
+        assert stand.how == how and len(index) >= 2 * classes
+    assert len(index) <= 12 and stand.chunk < 12
+    small = data.from_arrays(x[..., :8, :8], y, x[..., :8, :8], y, name="small")
+    stand, index, _ = plan_of(small, acting(small, TURNS), f"{here}:heavy", 0)
+    assert stand.how == "empirical" and stand.sample > 0 and len(index) == 40
+
+
+def test_seeds_that_are_turned_copies_of_others_are_left_out():
+    """Otherwise what is missing would be in training, and the answer a confident yes."""
+    digits = data.digits()
+    rows = torch.cat([torch.nonzero(digits.y_train == c).flatten()[:5] for c in range(10)])
+    x, y = digits.x_train[rows], digits.y_train[rows]
+    turned = torch.cat([torch.rot90(x, k, (-2, -1)) for k in range(4)])
+    task = data.from_arrays(turned, y.repeat(4), x, y, name="turned")
+    found = prediction_of(task, TURNS)
+    assert found["seeds"] == 50 and found["answer"] == "no"
+    assert "150 of 200 training inputs that were drawn are transforms of others by C4" in found["assumptions"][0]
+    assert not any("share" in text for text in found["assumptions"])
+    one, two = x[:1].repeat(8, 1, 1, 1), torch.arange(8) % 2
+    same = data.from_arrays(one, two, one, two, name="same")
+    _, index, copies = plan_of(same, acting(same, TURNS), None, 0)
+    assert copies == 6 and same.y_train[index].tolist() == [0, 1]  # a class keeps one
+
+
+def test_words_for_orbits_that_collapse():
+    x, y = torch.ones(40, 1, 4, 4), torch.arange(40) % 2
+    found = prediction_of(data.from_arrays(x, y, x, y, name="plain"), TURNS)
+    assert found["collapsed"] and found["answer"] != "yes"
+    assert "and it cannot tell the classes apart" in found["why"]
+    assert "nothing has to be learned" not in found["why"]
 
 
 def test_seeds_are_cut_to_the_time_there_is():

@@ -279,10 +279,11 @@ def make_prediction() -> dict[str, Any]:
             "seeds": 40,
             "order": 8,
             "classes": [
-                {"name": "six", "error": 1.3, "accuracy": 0.1, "signal": 0.1, "density": 0.2, "measured": 0.25},
-                {"name": "nine", "error": 0.8, "accuracy": 0.9, "signal": 0.3, "density": 0.2, "learnable_at": 4},
+                {"name": "six", "error": 1.3, "accuracy": 0.1, "separation": 0.15, "density": 0.2, "measured": 0.25},
+                {"name": "nine", "error": 0.8, "accuracy": 0.9, "separation": 0.25, "density": 0.2, "learnable_at": 4},
             ],
             "growth": [{"order": n, "error": [1.0, 1.0], "accuracy": [0.1, 0.2 * n**0.5]} for n in (2, 4, 8)],
+            "spectrum": [{"name": "trivial", "inverse": 3.0}, {"name": "frequency 1", "inverse": 0.5}],
             "assumptions": ["Bent <b>"],
             "test": {"sentence": "Trained"},
         },

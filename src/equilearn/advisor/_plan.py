@@ -72,7 +72,7 @@ def fitting(
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 built = candidate.build(task, symmetry, base).eval()
-                _check_output(_try_on_two(built, task, model), task)
+                check_output(try_on_two(built, task, model), task)
             chosen.append(candidate)
         except InputError as error:
             if candidate.name == "plain":
@@ -102,7 +102,8 @@ def user_model(name: str) -> BaseModel:
     return build
 
 
-def _try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
+def try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
+    """The output for two training inputs; errors of the user's network become sentences."""
     try:
         return built(map_data(lambda t: t[:2], task.x_train))
     except InputError:
@@ -116,7 +117,8 @@ def _try_on_two(built: nn.Module, task: Task, model: str | None) -> Any:
         ) from error
 
 
-def _check_output(output: Any, task: Task) -> None:
+def check_output(output: Any, task: Task) -> None:
+    """Refuse outputs that are not what the task needs."""
     wanted = output_shape(task)
     require(
         isinstance(output, Tensor) and tuple(output.shape[1:]) == wanted,

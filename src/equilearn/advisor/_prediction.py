@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from equilearn._check import InputError, require
 from equilearn.actions import Action
-from equilearn.advisor._networks import BaseModel, is_image, out_features, plain_network
-from equilearn.advisor._plan import user_model
+from equilearn.advisor._networks import BaseModel, is_image, plain_network
+from equilearn.advisor._plan import check_output, try_on_two, user_model
 from equilearn.advisor._prediction_words import sentence_of
 from equilearn.advisor._symmetry import check_fits
 from equilearn.data import Task
+from equilearn.groups import Group
 from equilearn.kernels import finite_action, predict_symmetry_learning
+from equilearn.kernels._predict_orbits import coinciding_seeds
 from equilearn.kernels.neural import Architecture, architecture_of
+from equilearn.kernels.neural._empirical import empirical_cost
 from equilearn.symmetry import Symmetry
 
 ROTATIONS = 16
@@ -39,9 +42,8 @@ DIRECT = "; method='direct' does without, for few points"
 SECONDS = 5.0
 """What the kernel may cost, by the rough rates below. It bounds the seeds, so that the same data get the same seeds."""
 
-PIXEL, PAIR, ENTRY, PARAMETER = 4e-8, 1e-7, 1e-10, 7e-10
-"""Seconds for one entry of a kernel: a pixel of a convolution, a dense network, a number of an input, and the gradient
-of one output by one parameter."""
+PIXEL, PAIR, ENTRY = 4e-8, 1e-7, 1e-10
+"""Seconds for one entry of a kernel: a pixel of a convolution, a dense network, and a number of an input."""
 
 
 @dataclass(frozen=True)
@@ -52,32 +54,28 @@ class Stand:
         name: in words, for the report.
         how: `"own"` (the network's own, in closed form), `"relative"` or `"empirical"`.
         architecture: for `predict_symmetry_learning`.
-        seconds: rough cost of one entry.
+        pair: rough seconds for one entry.
+        sample: rough seconds for each input, before it is paired.
+        chunk: inputs at a time, where there are such costs.
+        scale: what inputs are divided by. A relative sees them with a mean square of 1, whatever the units of the
+            data, so that its biases are worth the same.
     """
 
     name: str
     how: Literal["own", "relative", "empirical"]
     architecture: Any
-    seconds: float
+    pair: float
+    sample: float = 0.0
+    chunk: int = 1
+    scale: float = 1.0
 
-
-class _AtUnitScale:
-    """A closed form on inputs of mean square 1, whatever the units of the data: biases are then worth the same."""
-
-    def __init__(self, architecture: Architecture, scale: float, name: str):
-        self.name = name
-        self._architecture, self._scale = architecture, scale
-        self.ntk, self.nngp = self._scaled("ntk"), self._scaled("nngp")
-
-    def _scaled(self, which: str) -> Any:
-        kernel = getattr(self._architecture, which)
-        flat = self._architecture.head is None
-
-        def at_unit_scale(x: Tensor, z: Tensor) -> Tensor:
-            x, z = x / self._scale, z / self._scale
-            return kernel(x.flatten(1), z.flatten(1)) if flat else kernel(x, z)
-
-        return at_unit_scale
+    def most(self, blocks: float) -> int:
+        """How many seeds there is time for, where `blocks` kernels of all of them with all of them are needed."""
+        for count in range(MOST_SEEDS, 0, -1):
+            passes = -(-count // self.chunk)  # inputs on the right are seen anew for each chunk on the left
+            if blocks * count * (count * self.pair + passes * self.sample) <= SECONDS:
+                return count
+        return 0
 
 
 def prediction_of(task: Task, symmetry: Symmetry, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def prediction_of(task: Task, symmetry: Symmetry, *, model: str | None = None, s
         its closest relative, or empirical) and `stand_in`, the name of the group that stands in for `asked`, if any.
 
     Raises:
-        InputError: a model that is none, or a symmetry that does not fit the data.
+        InputError: a model that is none, or that fails on these inputs; a symmetry that does not fit the data.
 
     Example:
         >>> import equilearn as eq
@@ -116,19 +114,21 @@ def prediction_of(task: Task, symmetry: Symmetry, *, model: str | None = None, s
     check_fits(symmetry, task)
     try:
         action = acting(task, symmetry)
-        stand, index = plan_of(task, action, model, seed)
+        stand, index, copies = plan_of(task, action, model, seed)
     except Unpredictable as reason:
         return {"made": False, "reason": str(reason)}
     acted = Symmetry(action.group, action)
     try:
         found = predict_symmetry_learning(
-            task.x_train[index], task.y_train[index], acted, {stand.name: stand.architecture}
+            task.x_train[index].double() / stand.scale, task.y_train[index], acted, {stand.name: stand.architecture}
         ).predictions[stand.name]
     except InputError as reason:  # such as a kernel that is singular on these data
         return {"made": False, "reason": str(reason)}
     told = {**found.as_dict(), "network": stand.name, "how": stand.how, "seeds": len(index)}
     told |= {"asked": symmetry.group.name, "stand_in": None if action.group == symmetry.group else str(action.group)}
     told["assumptions"] = [text.replace(DIRECT, "") for text in told["assumptions"]]
+    if copies:
+        told["assumptions"].insert(0, _about_copies(copies, len(index), action.group))
     named = [task.class_names[c] if c < len(task.class_names) else str(c) for c in found.classes]
     for row, name in zip(told["classes"], named, strict=True):
         row["name"] = name
@@ -177,9 +177,10 @@ def acting(task: Task, symmetry: Symmetry) -> Action:
         ) from error
 
 
-def plan_of(task: Task, action: Action, model: str | None, seed: int) -> tuple[Stand, Tensor]:
-    """The kernel, and which training inputs are the seeds: the same number of each class, as many as there is time
-    for. Where there is not enough for the first kernel, a relative that costs less.
+def plan_of(task: Task, action: Action, model: str | None, seed: int) -> tuple[Stand, Tensor, int]:
+    """The kernel; which training inputs are the seeds: the same number of each class, as many as there is time for, but
+    for those that are transforms of others; and how many these were. Where there is not enough time for the first
+    kernel, a relative that costs less.
 
     Raises:
         Unpredictable: one class, or too many.
@@ -190,10 +191,11 @@ def plan_of(task: Task, action: Action, model: str | None, seed: int) -> tuple[S
     for stand in _stands(task, model, seed):
         # Where the action interpolates, the kernel of all pairs of points is averaged; else one row of the group does.
         order = int(action.group.order or 1)
-        pairs = order if action.is_exact(task.x_train[:2]) else order**2 / 2
-        most = min(MOST_SEEDS, math.isqrt(int(SECONDS / (pairs * stand.seconds))))
+        most = stand.most(order if action.is_exact(task.x_train[:2]) else order**2 / 2)
         if most >= LEAST_PER_CLASS * classes:
-            return stand, seeds_of(task.y_train, min(PER_CLASS, most // classes), seed)
+            index = seeds_of(task.y_train, min(PER_CLASS, most // classes), seed)
+            kept = without_copies(task, index, action)
+            return stand, kept, len(index) - len(kept)
     raise Unpredictable(
         f"{classes} classes under {action.group} are too many to be predicted in seconds; "
         "kernels.predict_symmetry_learning takes the time it needs."
@@ -206,7 +208,30 @@ def seeds_of(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return torch.cat([order[labels[order] == c][:per_class].sort().values for c in labels.unique().tolist()])
 
 
+def without_copies(task: Task, index: Tensor, action: Action) -> Tensor:
+    """The rows but for transforms of others, which would be in training where these are missing. A class keeps one."""
+    capped = True
+    while capped:
+        orbits = action.orbit(action.group.elements(), task.x_train[index].double())
+        flat = orbits.flatten(2)
+        found = coinciding_seeds(orbits, (flat[0] @ flat.flatten(0, 1).mT).unflatten(1, flat.shape[:2]).mT)
+        labels, keep = task.y_train[index], torch.ones(len(index), dtype=torch.bool)
+        for i, j in sorted(found.pairs):
+            if keep[i] and int(keep[labels == labels[j]].sum()) > 1:
+                keep[j] = False
+        index, capped = index[keep], found.capped and not bool(keep.all())
+    return index
+
+
 # --- parts --------------------------------------------------------------------------------
+
+
+def _about_copies(copies: int, kept: int, group: Group) -> str:
+    return (
+        f"{copies} of {copies + kept} training inputs that were drawn are transforms of others by {group}, and were "
+        "left out here. Where the data hold such copies, a network is shown what is said to be missing, and may do "
+        "better."
+    )
 
 
 def _stands(task: Task, model: str | None, seed: int) -> list[Stand]:
@@ -222,24 +247,34 @@ def _stands(task: Task, model: str | None, seed: int) -> list[Stand]:
     relatives = _relatives(x, title, pixels, size)
     if not model:
         return relatives
+    with torch.no_grad():
+        check_output(try_on_two(network.eval(), task, model), task)
     try:
         own = architecture_of(network)
+        require(own.head is not None or x.ndim == 2, "Its layers act on the last axis of inputs that have several.")
     except InputError:
-        parameters = sum(p.numel() for p in network.parameters())
-        cost = PARAMETER * parameters * out_features(task)
-        return [Stand(f"{model} as it is built", "empirical", network, cost), *relatives]
+        return [*_empirical(network, x, model), *relatives]
     cost = PAIR + ENTRY * size if own.head is None or not own.pixel_layers else PIXEL * pixels * len(own.pixel_layers)
     pooled = type(own.head).__name__ == "GlobalAveragePool"
     return [Stand(model, "own", own, cost * pixels if pooled else cost), *relatives]
+
+
+def _empirical(network: nn.Module, x: Tensor, model: str) -> list[Stand]:
+    """The network as it is, where it has such a kernel."""
+    try:
+        sample, pair, chunk = empirical_cost(copy.deepcopy(network).double(), x[:1].double())
+    except InputError:  # such as a layer that mixes the inputs of a batch
+        return []
+    return [Stand(f"{model} as it is built", "empirical", network, pair, sample, chunk)]
 
 
 def _relatives(x: Tensor, title: str, pixels: int, size: int) -> list[Stand]:
     scale = float(x.double().square().mean().sqrt()) or 1.0
     name = f"an infinitely wide {{}}, the closest relative of {title} with a closed form"
     dense = name.format("MLP of two hidden layers")
-    found = [Stand(dense, "relative", _AtUnitScale(Architecture.mlp(2), scale, dense), PAIR + ENTRY * size)]
+    found = [Stand(dense, "relative", Architecture.mlp(2), PAIR + ENTRY * size, scale=scale)]
     if pixels:
         conv = name.format("CNN of two convolutions that keeps positions")
         shape = Architecture.cnn(2, padding="same")
-        found.insert(0, Stand(conv, "relative", _AtUnitScale(shape, scale, conv), PIXEL * pixels))
+        found.insert(0, Stand(conv, "relative", shape, PIXEL * pixels, scale=scale))
     return found

@@ -30,18 +30,22 @@ def sentence_of(told: Mapping[str, Any]) -> dict[str, str]:
 
 def _why(told: Mapping[str, Any]) -> str:
     if told["collapsed"]:
-        return (
-            "The network does not see the group at all: all transforms of an input are one point to it, so that "
-            "nothing has to be learned."
-        )
-    rows = [row for row in told["classes"] if row["signal"] is not None and row["density"] is not None]
-    signal, density = (median(row[key] for row in rows) for key in ("signal", "density"))
-    figures = f"(separation {signal:.2g} against density {density:.2g}, medians over classes)"
-    if told["answer"] == "yes" and signal > density:
-        return f"Classes lie further apart than a missing transform lies from those that were seen {figures}."
-    if told["answer"] == "no" and signal < density:
-        return f"A missing transform lies further from those that were seen than classes lie from each other {figures}."
-    return f"Class separation and orbit density do not decide it alone {figures}: it differs from input to input."
+        blind = "The network does not see the group at all: all transforms of an input are one point to it"
+        if told["answer"] == "yes":
+            return f"{blind}, so that nothing has to be learned."
+        return f"{blind}, and it cannot tell the classes apart."
+    rows = [row for row in told["classes"] if row["error"] is not None]
+    over = sum(row["error"] < 1 for row in rows)
+    density = f"density {median(row['density'] for row in rows):.2g}"
+    known = [row["separation"] for row in rows if row["separation"] is not None]
+    figures = f"(median {density}" + (f", median separation {median(known):.2g})" if known else ")")
+    said = f"The error is density over separation {figures}"
+    rule = "how far a missing transform lies from what was seen, by how far classes lie apart"
+    if over == len(rows):
+        return f"{said}: {rule}. Separation is the larger for every class."
+    if over == 0:
+        return f"{said}: {rule}. Density is the larger for every class."
+    return f"{said}: {rule}. Separation is the larger for {over} of {len(rows)} classes."
 
 
 def _growth(told: Mapping[str, Any]) -> str:
@@ -49,10 +53,11 @@ def _growth(told: Mapping[str, Any]) -> str:
     if not told["growth"]:
         return ""
     sampled = told["growth"][-1]["order"]
+    about = "" if told["growth_is_exact"] else ", by a kernel averaged over all of these"
     if told["learnable_order"] is None:
-        return f"No number of equal steps up to {sampled} brings the mean error below 1."
+        return f"No number of equal steps up to {sampled} brings the mean error below 1{about}."
     found = told["learnable_order"]
-    return f"The mean error is below 1 from {found} equal steps on, of up to {sampled}."
+    return f"The mean error is below 1 from {found} equal steps on, of up to {sampled}{about}."
 
 
 def compared(told: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ def _carry_over(task: Task, symmetry: Symmetry, config: dict[str, Any]) -> dict[
     element of one class, and what it makes of that."""
     (candidate,) = candidates(("plain",))
     action = acting(task, symmetry)
-    index = plan_of(task, action, config["model"], config["seed"])[1]
+    _, index, _ = plan_of(task, action, config["model"], config["seed"])
     orbits = action.orbit(action.group.elements(), task.x_train[index])
     labels = task.y_train[index]
     seen = torch.ones(orbits.shape[:2], dtype=torch.bool)

@@ -110,7 +110,7 @@ def _rows(found: dict[str, Any], grows: bool) -> list[list[str]]:
     rows = []
     for row in found["classes"]:
         line = [row["name"], _figure(row["error"]), "-" if row["accuracy"] is None else f"{row['accuracy']:.0%}"]
-        line += [_figure(row["signal"]), _figure(row["density"])]
+        line += [_figure(row["separation"]), _figure(row["density"])]
         at = row["learnable_at"]
         rows.append([*line, "not yet" if at is None else f"{at} elements"] if grows else line)
     return rows

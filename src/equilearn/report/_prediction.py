@@ -27,10 +27,11 @@ DEFINITIONS = [
     ),
     Fact(
         "Separation and density",
-        "Separation: half the number of elements times the squared distance of a class from the nearest other one, "
-        "between means over orbits, in the space of the kernel. Density: the squared distance of a missing input from "
-        "the span of all that was seen. A symmetry is carried over where the first is larger: for two alike classes of "
-        "one input each, the error is density over separation.",
+        "Density: the squared distance of a missing input from the span of all that was seen, in the space of the "
+        "kernel, mean over the inputs of a class. Separation: what the error is the density over, so that the error is "
+        "below 1 where separation is larger. For one missing input it is a matter of the classes alone, and between "
+        "two that look alike half the number of elements times their squared distance; inputs that are missed together "
+        "would have helped each other, which lowers it.",
     ),
 ]
 
@@ -95,7 +96,7 @@ def _table(found: Mapping[str, Any]) -> Table:
     for row in rows:
         line = [words(row.get("name", row.get("class"))), _figure_of(row.get("error")), _share(row.get("accuracy"))]
         line += [_share(row.get("measured"))] if measured else []
-        line += [_figure_of(row.get("signal")), _figure_of(row.get("density"))]
+        line += [_figure_of(row.get("separation")), _figure_of(row.get("density"))]
         cells.append([*line, _from(row)] if grows else line)
     note = "At the element that the class was not shown. "
     note += "Measured: on the same points, the plain network trained without them. " if measured else ""

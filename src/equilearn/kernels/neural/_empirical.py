@@ -28,6 +28,8 @@ PARAMETRIZATIONS = ("standard", "ntk")
 RANDOM = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 RANDOM_INSIDE = (nn.MultiheadAttention, nn.RNNBase)
 """Layers with an attribute `dropout`, a probability."""
+JACOBIANS = 4
+"""How often those of a chunk are there at once: on either side, scaled, and on the way."""
 RATE = 5e9
 """Multiplications a second in double precision, roughly, on one thread."""
 
@@ -104,7 +106,7 @@ def empirical_ntk(
             if method == "structured":
                 raise
     sample = kept * sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
-    fits = memory // max(1, 2 * sample)
+    fits = memory // max(1, JACOBIANS * sample)
     if method == "jacobian" or (method == "auto" and fits > 0):
         return _by_jacobians(module, x, other, chosen, full, scales, min(chunk, max(1, fits)))
     right = x if other is None else other
@@ -128,7 +130,8 @@ def empirical_cost(module: nn.Module, x: Float[Tensor, "1 *shape"], memory: int 
     except NotStructuredError:
         forward = _multiplications(module, x)
         jacobian = float(count * sum(p.numel() for p in module.parameters() if p.requires_grad))
-        work = Work(2 * jacobian, 1.0, forward * (1 + 2 * count), jacobian)
+        # An entry is written and read several times over, which takes as long as some 30 multiplications.
+        work = Work(JACOBIANS / 2 * jacobian, 1.0, forward * (1 + 2 * count) + 30 * jacobian, jacobian)
     return work.sample_products / RATE, work.pair_products / RATE, min(512, work.chunk(memory / size))
 
 
