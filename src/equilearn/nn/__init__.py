@@ -6,7 +6,7 @@
   `GroupCNN`, `TurnedCNN`; `feature_maps` is the action on what lies between them;
 * permutations, sets: `DeepSets`; pairs of nodes: `PairLinear`, `PairToNode`, `NodeToPair`, `PairToGraph`; graphs
   `(x, adjacency, mask)`: `GIN`, `MessagePassing`, `InvariantGraphNetwork`;
-* points in space: `VectorNetwork`, `EGNN`;
+* points in space: `VectorNetwork`, `EGNN`; scattered observations of a field: `SetConv`, on a `Lattice`;
 * none: `PlainCNN`, `PlainMLP`, `FlatMLP`, `TokenTransformer`, `PairTransformer` (points), `AdjacencyTransformer`
   (graphs).
 """
@@ -26,6 +26,7 @@ from equilearn.nn._pairs import NodeToPair, PairLinear, PairToGraph, PairToNode
 from equilearn.nn._patches import AdjacencyTransformer
 from equilearn.nn._plain import PlainCNN, PlainMLP
 from equilearn.nn._pool import Downsample, FieldBatchNorm, FieldNorm, GroupPool
+from equilearn.nn._set_conv import Lattice, SetConv, lattice_around
 from equilearn.nn._sets import DeepSets
 from equilearn.nn._transformer import PairTransformer, TokenTransformer
 from equilearn.nn._turned import TurnedCNN
@@ -49,6 +50,7 @@ __all__ = [
     "GroupConv2d",
     "GroupPool",
     "InvariantGraphNetwork",
+    "Lattice",
     "LiftingConv2d",
     "MessagePassing",
     "NodeToPair",
@@ -59,6 +61,7 @@ __all__ = [
     "PairTransformer",
     "PlainCNN",
     "PlainMLP",
+    "SetConv",
     "Squash",
     "TensorProductLayer",
     "TokenTransformer",
@@ -66,4 +69,5 @@ __all__ = [
     "VectorNetwork",
     "feature_maps",
     "hidden_rep",
+    "lattice_around",
 ]

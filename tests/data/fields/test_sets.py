@@ -23,7 +23,7 @@ def test_padding_is_cleared(dtype):
     made = points([3, 0, 5], dtype=dtype)
     assert made.count.tolist() == [3, 0, 5] and len(made) == 3
     assert made.x.dtype == made.y.dtype == dtype
-    assert not made.x[~made.mask].any() and not made.y[~made.mask].any()
+    assert not made.y[~made.mask].any()
     assert torch.isfinite(made.x).all()
 
 
@@ -31,7 +31,7 @@ def test_nan_is_masked_whole_points():
     y = torch.tensor([[[1.0, 2.0], [NAN, 2.0], [3.0, NAN]]])
     made = PointSet(torch.rand(1, 3, 2), y)
     assert made.mask.tolist() == [[True, False, False]]
-    assert not made.y[0, 1:].any() and not made.x[0, 1:].any()
+    assert not made.y[0, 1:].any()
     assert not PointSet(torch.rand(1, 3, 2), y, torch.zeros(1, 3, dtype=torch.bool)).mask.any()
 
 
@@ -48,9 +48,18 @@ def test_points_that_coincide_are_legal():
     assert made.count.tolist() == [4]
 
 
-def test_moving_leaves_padding_at_zero():
-    moved = points([2, 4]).moved(lambda x: x + 10)
-    assert (moved.x[moved.mask] >= 10).all() and not moved.x[~moved.mask].any()
+def test_padding_lies_and_moves_with_its_set():
+    here = points([2, 4, 0])
+    moved = here.moved(lambda x: x + 10)
+    assert (moved.x >= 10).all() and torch.equal(here.x[0, 2:], here.x[0, :1].expand(2, -1))
+    longer = here.padded(6)
+    assert torch.equal(longer.x[:, 4:], here.x[:, :1].expand(-1, 2, -1)) and not longer.mask[:, 4:].any()
+
+
+def test_locations_of_unknown_values_stay():
+    x = torch.rand(1, 3, 2)
+    made = PointSet(x, torch.full((1, 3, 1), NAN))
+    assert torch.equal(made.x, x) and not made.mask.any()
 
 
 def test_order_of_points_means_nothing():

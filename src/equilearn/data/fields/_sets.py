@@ -21,8 +21,9 @@ class PointSet:
         y: values `(B, N, Y)`. A value that is NaN was not observed: its point is masked.
         mask: `(B, N)`, True where a point was observed; None where all were.
 
-    What padding holds is set to zero, so that nothing can leak from it. Empty sets are legal (`N = 0`, or no point of a
-    set observed). The order of points, and points that coincide, mean nothing: a set is a set.
+    Masked values are set to zero, so that nothing can leak from them; their locations stay, as one may ask for a
+    prediction there. Padding lies where the first point of its set lies. Empty sets are legal (`N = 0`, or no point of
+    a set observed). The order of points, and points that coincide, mean nothing: a set is a set.
 
     Raises:
         InputError: shapes that do not fit, infinite values, or a location that is not finite where the mask is True.
@@ -46,7 +47,7 @@ class PointSet:
         )
         mask = _mask(self.mask, y)
         _locations(x, mask, "PointSet")
-        object.__setattr__(self, "x", torch.where(mask[..., None], x, 0))
+        object.__setattr__(self, "x", _somewhere(x))
         object.__setattr__(self, "y", torch.where(mask[..., None], y, 0))
         object.__setattr__(self, "mask", mask)
 
@@ -64,7 +65,7 @@ class PointSet:
         return self.mask.sum(1)
 
     def moved(self, move: Callable[[Float[Tensor, "B N X"]], Float[Tensor, "B N X"]]) -> PointSet:
-        """The same values elsewhere: `move` takes all locations; padding stays at zero."""
+        """The same values elsewhere: `move` takes all locations, those of padding too."""
         return PointSet(move(self.x), self.y, self.mask)
 
     def to(self, where: torch.device | torch.dtype | str) -> PointSet:
@@ -79,8 +80,9 @@ class PointSet:
         require(more >= 0, f"Sets of {self.x.shape[1]} places cannot be padded to {length}.")
         if more == 0:
             return self
+        first = self.x[:, :1] if self.x.shape[1] else self.x.new_zeros(len(self), 1, self.x.shape[2])
         return self._with(
-            torch.nn.functional.pad(self.x, (0, 0, 0, more)),
+            torch.cat([self.x, first.expand(-1, more, -1)], 1),
             torch.nn.functional.pad(self.y, (0, 0, 0, more)),
             torch.nn.functional.pad(self.mask, (0, more)),
         )
@@ -272,6 +274,15 @@ def _mask(mask: Tensor | None, y: Tensor) -> Tensor:
     infinite = torch.isinf(y).any(-1) & mask
     require(not bool(infinite.any()), f"{int(infinite.sum())} values are infinite; mark what is missing with NaN.")
     return mask
+
+
+def _somewhere(x: Float[Tensor, "B N X"]) -> Float[Tensor, "B N X"]:
+    """Locations of masked points that are not finite, moved to the first of the set that is; or to 0."""
+    bad = ~torch.isfinite(x).all(-1)
+    if not bool(bad.any()):
+        return x
+    first = torch.where(bad.all(1)[:, None], 0, x[torch.arange(len(x)), (~bad).int().argmax(1)])
+    return torch.where(bad[..., None], first[:, None], x)
 
 
 def _locations(x: Tensor, mask: Tensor, what: str) -> None:
