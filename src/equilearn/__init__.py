@@ -166,6 +166,7 @@ __all__ = [
     "measure",
     "nn",
     "predict_symmetry_learning",
+    "processes",
     "relax",
     "relaxation",
     "report",
