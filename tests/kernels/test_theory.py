@@ -477,7 +477,7 @@ def test_an_averaged_kernel_does_not_depend_on_how_pairs_are_grouped(group: Grou
     calls = []
     counted = lambda a, b: calls.append(1) or skewed(a, b)  # noqa: E731
     orbit_kernel(counted, orbits, group, average=True)
-    assert len(calls) == 1  # all pairs fit into one matrix
+    assert len(calls) <= 2  # not one for each pair of elements
     monkeypatch.setattr(_theory_kappa, "ROWS", 7)
     monkeypatch.setattr(_theory_kappa, "COLUMNS", 10)
     again = orbit_kernel(skewed, orbits, group, average=True)

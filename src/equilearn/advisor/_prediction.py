@@ -189,9 +189,11 @@ def plan_of(task: Task, action: Action, model: str | None, seed: int) -> tuple[S
     if classes < 2:
         raise Unpredictable("All training inputs are of one class: there is nothing to tell apart.")
     for stand in _stands(task, model, seed):
-        # Where the action interpolates, the kernel of all pairs of points is averaged; else one row of the group does.
-        order = int(action.group.order or 1)
-        most = stand.most(order if action.is_exact(task.x_train[:2]) else order**2 / 2)
+        # One row of the group does where the action and the kernel are exact, as that of a finite network never is. Else
+        # the kernel of all pairs of points is averaged, half of which are the other half.
+        order, exact = int(action.group.order or 1), action.is_exact(task.x_train[:2])
+        rows = (order if exact else 0) + (0 if exact and stand.how != "empirical" else order**2 / 2)
+        most = stand.most(rows)
         if most >= LEAST_PER_CLASS * classes:
             index = seeds_of(task.y_train, min(PER_CLASS, most // classes), seed)
             kept = without_copies(task, index, action)

@@ -16,8 +16,8 @@ from equilearn.kernels._orbit_layout import KernelFunction, _evaluate
 COLUMNS = 4_096
 """Points that a kernel is asked for at a time."""
 
-ROWS = 512
-"""Points on the other side, where all pairs of elements are needed."""
+ROWS = 64
+"""Points on the other side, where all pairs of elements are needed: among so many both halves are evaluated."""
 
 PROBES = 4
 """Elements at which further rows of the kernel matrix are compared."""
