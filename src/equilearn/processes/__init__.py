@@ -3,10 +3,12 @@
 * equivariant under shifts: `ConvCNP`, `TETNP`, `TEPTTNP`; under mirrors or turns as well: `EquivCNP`,
   `TETNP(distance=True)`; each takes `fixed=FixedInputs(...)` and bends where the data demand it;
 * `RelaxedConvCNP`: the same by relaxed convolutions;
-* no symmetry: `CNP`, `TNP`, `PTTNP`.
+* no symmetry: `CNP`, `TNP`, `PTTNP`;
+* to compare with: `InverseDistance`, `StationaryGP`, `EmpiricalGP`.
 """
 
 from equilearn.processes._base import NeuralProcess
+from equilearn.processes._baselines import EmpiricalGP, InverseDistance, StationaryGP
 from equilearn.processes._cnp import CNP
 from equilearn.processes._conv_cnp import ConvCNP, EquivCNP, RelaxedConvCNP
 from equilearn.processes._deviation import Deviation, deviation, equivariance_error
@@ -18,11 +20,14 @@ __all__ = [
     "CNP",
     "ConvCNP",
     "Deviation",
+    "EmpiricalGP",
     "EquivCNP",
+    "InverseDistance",
     "NeuralProcess",
     "PTTNP",
     "Predictive",
     "RelaxedConvCNP",
+    "StationaryGP",
     "TEPTTNP",
     "TETNP",
     "TNP",
