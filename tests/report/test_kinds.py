@@ -108,10 +108,10 @@ def test_what_was_predicted_stands_before_what_was_measured(
     advise["prediction"] = prediction["prediction"]
     page = read(render(advise))
     _order(page, "Predicted. It will not learn it.", "Tested. Trained", "a kernel", "Bent <b>.", "Measured. With 50")
-    assert "six 1.30 10 % 25 % 0.100 0.200 not yet nine 0.800 90 % – 0.300 0.200 4" in page.text
+    assert "six 1.30 10 % 25 % 0.150 0.200 not yet nine 0.800 90 % – 0.250 0.200 4" in page.text
     assert "shown no transform at all" in page.text
     assert "Separation and density" in page.text
-    assert len([s for s in page.all("svg") if s["class"] == "plot"]) == 4
+    assert len([s for s in page.all("svg") if s["class"] == "plot"]) == 6
 
 
 def test_why_there_is_no_prediction(advise: dict[str, Any], read: Any) -> None:
@@ -126,6 +126,15 @@ def test_a_prediction_of_its_own(prediction: dict[str, Any], read: Any) -> None:
     _order(
         page, "Would a plain network learn C8 on digits alone?", "It will not learn it.", "six", "Nothing was trained."
     )
+    assert page.text.count("Guessing among 2 classes gets 50 % right.") == 2  # in words and under the table
+    assert [f["id"] for f in page.all("figure")] == ["classes", "spectrum", "growth"]
+    assert "six: 0.100. nine: 0.900." in page.source and "trivial: 3.00. frequency 1: 0.500." in page.source
+    assert page.source.count(">chance<") == 2
+    prediction["prediction"]["growth"] = []  # as for a group of few elements
+    prediction["prediction"]["spectrum"] = [{"name": f"frequency {k}", "inverse": 1.0 + k} for k in range(33)]
+    few = read(render(prediction))
+    assert [f["id"] for f in few.all("figure")] == ["classes", "spectrum"]
+    assert "1 / eigenvalue: 1.00 at 0, 33.0 at 32" in few.source
     assert read(render({"kind": "prediction"})).text.count("The summary holds no prediction.") == 1
     page = read(render({"kind": "prediction", "prediction": {"made": True, "classes": [{"error": NAN}, 3]}}))
     assert "Predicted before training" in page.text

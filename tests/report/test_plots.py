@@ -69,6 +69,9 @@ def test_degenerate_values(read: Any) -> None:
     read(plots.lines([negative], uid="u", title="T", x_label="n", y_label="y", log_x=True, log_y=True))
     read(plots.dots([], uid="d", title="T", x_label="e"))
     read(plots.dots([("a", (0.0, 0.0), 0), ("b", (), 1)], uid="d", title="T", x_label="e", strokes=(None, 0.1)))
+    read(
+        plots.dots([("a", (0.2,), 0)], uid="d", title="T", x_label="e", floors=[Reference(0.1, "chance")], linear=True)
+    )
     read(plots.dots([("a", (1e-300, 1e300), 0)], uid="d", title="T", x_label="e", floors=[Reference(1e-7, "floor")]))
 
 

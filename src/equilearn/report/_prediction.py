@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from equilearn.report import _common as common
-from equilearn.report import plots
-from equilearn.report._common import Fact, Figure
+from equilearn.report._common import Fact
 from equilearn.report._format import count, number, plural, record, records, sentence, significant, strings, text
+from equilearn.report._prediction_pictures import by_chance, pictures
 from equilearn.report._table import Cell, Column, Table, blank, figure, words
 
 DEFINITIONS = [
@@ -70,10 +70,16 @@ def section(given: object) -> dict[str, Any] | None:
         "growth": sentence(text(found.get("growth_sentence"))),
         "tested": sentence(text(record(found.get("test")).get("sentence"))),
         "table": _table(found),
-        "figure": _figure(found),
+        "chance": _chance(found),
+        "figures": pictures(found),
         "basis": _basis(found),
         "assumptions": [sentence(said) for said in strings(found.get("assumptions"))],
     }
+
+
+def _chance(found: Mapping[str, Any]) -> str:
+    share, classes = by_chance(found), len(records(found.get("classes")))
+    return "" if share is None else f"Guessing among {classes} classes gets {100 * share:.0f} % right."
 
 
 def _basis(found: Mapping[str, Any]) -> str:
@@ -98,10 +104,10 @@ def _table(found: Mapping[str, Any]) -> Table:
         line += [_share(row.get("measured"))] if measured else []
         line += [_figure_of(row.get("separation")), _figure_of(row.get("density"))]
         cells.append([*line, _from(row)] if grows else line)
-    note = "At the element that the class was not shown. "
-    note += "Measured: on the same points, the plain network trained without them. " if measured else ""
-    note += "Separation and density in units of the kernel of an input with itself."
-    return Table("predicted", "Predicted before training, by class", columns, cells, note)
+    notes = ["At the element that the class was not shown.", _chance(found)]
+    notes += ["Measured: on the same points, the plain network trained without them."] if measured else []
+    notes += ["Separation and density in units of the kernel of an input with itself."]
+    return Table("predicted", "Predicted before training, by class", columns, cells, " ".join(filter(None, notes)))
 
 
 def _figure_of(value: object) -> Cell:
@@ -117,29 +123,3 @@ def _from(row: Mapping[str, Any]) -> Cell:
     """The number of elements from which on the mean error of a class stays below 1."""
     found = row.get("learnable_at")
     return blank("not yet") if number(found) is None else figure(found, count(found))
-
-
-def _figure(found: Mapping[str, Any]) -> Figure | None:
-    """Predicted accuracy against the number of elements, for a cyclic group with enough of them."""
-    points = []
-    for step in records(found.get("growth")):
-        values = [x for v in step.get("accuracy") or [] if (x := number(v)) is not None]
-        order = number(step.get("order"))
-        if values and order is not None:
-            points.append((order, sum(values) / len(values), min(values), max(values)))
-    if len(points) < 3:
-        return None
-    x, mean, low, high = (list(part) for part in zip(*points, strict=True))
-    svg = plots.lines(
-        [plots.Series("predicted accuracy", x, mean, low, high)],
-        uid="fig-growth",
-        title="Predicted accuracy at the missing element, by number of elements",
-        x_label="elements of the group",
-        y_label="predicted accuracy",
-        log_x=True,
-        y_range=(-0.02, 1.02),
-    )
-    said = (
-        "The same prediction with fewer, equal steps of the group: mean over the classes, bars from the worst class to "
-    )
-    return Figure("growth", said + "the best.", (("", svg),))

@@ -120,7 +120,7 @@ def lines(
         frame(axes, x_label, y_label + (f" ({better})" if better else ""), y_range)
         ticks(axes, sorted({x for s in shown for x in s.x}), log_x, log_y)
         if reference is not None:
-            _reference_line(axes, reference)
+            _reference_line(axes, reference, shown)
         described = " ".join(_describe_curve(s) if curves else _describe(s) for s in shown) or "No values."
         return inline(figure, uid=uid, title=title, description=described)
 
@@ -205,20 +205,30 @@ def _tick(value: float) -> str:
     return f"{value:,.10g}".replace("-", "−")
 
 
-def _reference_line(axes: Axes, reference: Reference) -> None:
+def _reference_line(axes: Axes, reference: Reference, series: Sequence[Series]) -> None:
+    """The line, named at the end where the series are further away from it."""
     low, high = axes.get_ylim()
     if low <= reference.value <= high:
+        right = _nearest(axes, reference.value, series, -1) >= _nearest(axes, reference.value, series, 0)
         axes.axhline(reference.value, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
             reference.label,
-            (1.0, reference.value),
+            (1.0 if right else 0.01, reference.value),
             xycoords=axes.get_yaxis_transform(),
             xytext=(0, 3),
             textcoords="offset points",
-            ha="right",
+            ha="right" if right else "left",
             fontsize=9,
             color=MUTED,
         )
+
+
+def _nearest(axes: Axes, value: float, series: Sequence[Series], end: int) -> float:
+    """How near the ends of lines come to a level, in heights of the axes; 1 and more: there is room for words."""
+    scale = axes.yaxis.get_transform()
+    bottom, top, level = scale.transform([*axes.get_ylim(), value])
+    gaps = [abs(float(scale.transform([s.y[end]])[0]) - level) / (top - bottom) for s in series]
+    return min(1.0, *(10 * gap for gap in gaps)) if gaps else 1.0
 
 
 def _describe(series: Series) -> str:
@@ -300,9 +310,8 @@ def dots(
         axes.tick_params(axis="x", length=3, which="major")
         axes.tick_params(axis="x", length=0, which="minor")
         axes.spines["left"].set_visible(False)
-        if not linear:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v)))
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(shorten(x_label, 60))
         _floor_lines(axes, floors)
         described = " ".join(_describe_row(name, values) for name, values, _ in rows) or "No values."
@@ -312,7 +321,10 @@ def dots(
 def _floor_lines(axes: Axes, floors: Sequence[Reference]) -> None:
     low, high = axes.get_xlim()
     for floor in floors:
-        right = math.log(floor.value / low) < 0.6 * math.log(high / low)
+        if axes.get_xscale() == "log":
+            right = math.log(floor.value / low) < 0.6 * math.log(high / low)
+        else:
+            right = floor.value - low < 0.6 * (high - low)
         axes.axvline(floor.value, color=MUTED, linewidth=1.1, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
             floor.label,
