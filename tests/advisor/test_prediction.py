@@ -124,6 +124,7 @@ def test_the_prediction_is_that_of_the_kernels_room():
     alone = eq.predict_symmetry_learning(task.x_train[index].double() / stand.scale, labels, TURNS, stand.architecture)
     assert [row["accuracy"] for row in found["classes"]] == alone.class_accuracy.tolist()
     assert found["seeds"] == 10 * PER_CLASS
+    assert {row["name"] for row in found["spectrum"]} == {"trivial", "frequency 1", "frequency 2"}  # for the report
     assert labels.bincount().tolist() == [PER_CLASS] * 10
     assert eq.kernels.predict_symmetry_learning is eq.predict_symmetry_learning
 

@@ -132,22 +132,12 @@ def prediction_of(task: Task, symmetry: Symmetry, *, model: str | None = None, s
     named = [task.class_names[c] if c < len(task.class_names) else str(c) for c in found.classes]
     for row, name in zip(told["classes"], named, strict=True):
         row["name"] = name
-    for unused in ("spectrum", "notes"):
-        told.pop(unused)
+    told.pop("notes")
     return {"made": True, **sentence_of(told), **told}
 
 
 class Unpredictable(InputError):
     """Why there is no prediction for these data, in a sentence."""
-
-
-def predictable(task: Task, symmetry: Symmetry) -> int:
-    """For how many classes `prediction_of` would say something; 0 where it cannot."""
-    try:
-        plan_of(task, acting(task, symmetry), None, 0)
-    except Unpredictable:
-        return 0
-    return len(task.y_train.unique())
 
 
 def acting(task: Task, symmetry: Symmetry) -> Action:
