@@ -131,10 +131,11 @@ def test_a_prediction_of_its_own(prediction: dict[str, Any], read: Any) -> None:
     assert "six: 0.100. nine: 0.900." in page.source and "trivial: 3.00. frequency 1: 0.500." in page.source
     assert page.source.count(">chance<") == 2
     prediction["prediction"]["growth"] = []  # as for a group of few elements
-    prediction["prediction"]["spectrum"] = [{"name": f"frequency {k}", "inverse": 1.0 + k} for k in range(33)]
+    prediction["prediction"]["spectrum"] = [{"name": f"frequency {k}", "inverse": 1.0 + k} for k in (32, *range(1, 32))]
+    prediction["prediction"]["spectrum"] += [{"name": "trivial", "inverse": 1.0}]
     few = read(render(prediction))
     assert [f["id"] for f in few.all("figure")] == ["classes", "spectrum"]
-    assert "1 / eigenvalue: 1.00 at 0, 33.0 at 32" in few.source
+    assert "1 / eigenvalue: 1.00 at 0, 33.0 at 32" in few.source and ">frequency<" in few.source
     assert read(render({"kind": "prediction"})).text.count("The summary holds no prediction.") == 1
     page = read(render({"kind": "prediction", "prediction": {"made": True, "classes": [{"error": NAN}, 3]}}))
     assert "Predicted before training" in page.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,28 +55,44 @@ def _spectrum(found: Mapping[str, Any]) -> Figure | None:
     shares = [(text(row.get("name")), x) for row in records(found.get("spectrum")) if (x := number(row.get("inverse")))]
     if len(shares) < 2 or min(x for _, x in shares) <= 0:
         return None
+    shares.sort(key=lambda share: _frequency(share[0]))  # others stay as they are, behind
+    values = [x for _, x in shares]
     title, label = "The inverse spectrum of the kernel", "mean of 1 / eigenvalue"
+    trivial = "the trivial one"
     if len(shares) <= MOST_IRREPS:
         rows = [(name, [x], 2 if name == "trivial" else 1) for name, x in shares]
-        svg = plots.dots(rows, uid="fig-spectrum", title=title, x_label=label)
+        near = max(values) < 10 * min(values)  # decades would make much of little
+        svg = plots.dots(rows, uid="fig-spectrum", title=title, x_label=label, linear=near)
     else:
-        places, values = list(range(len(shares))), [x for _, x in shares]
-        line = plots.Series("1 / eigenvalue", places, values, style=1, marks=((0, values[0]),))
+        trivial += ", 0 (ringed)"
+        cyclic = all(_frequency(name) < math.inf for name, _ in shares)
         svg = plots.lines(
-            [line],
+            [plots.Series("1 / eigenvalue", list(range(len(values))), values, style=1, marks=((0, values[0]),))],
             uid="fig-spectrum",
             title=title,
-            x_label="irreducible representation (ringed: the trivial one)",
+            x_label="frequency" if cyclic else "irreducible representation",
             y_label=label,
             log_y=True,
             curves=True,
         )
     said = (
         "The inverse spectrum of the kernel on the orbits, by irreducible representation of the group. The labels, the "
-        "same at all elements, lie in the trivial one: the larger it stands against the others, the larger the error "
+        f"same at all elements, lie in {trivial}: the larger it stands against the others, the larger the error "
         "at a missing element."
     )
     return Figure("spectrum", said, (("", svg),))
+
+
+def _frequency(name: str) -> float:
+    """0 for the trivial representation, k for "frequency k", and infinity for others.
+
+    >>> _frequency("trivial"), _frequency("frequency 3"), _frequency("irrep 2")
+    (0, 3, inf)
+    """
+    if name == "trivial":
+        return 0
+    found = re.fullmatch(r"frequency (\d+)", name)
+    return int(found[1]) if found else math.inf
 
 
 def _growth(found: Mapping[str, Any]) -> Figure | None:
