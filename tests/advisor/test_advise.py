@@ -69,7 +69,7 @@ def test_the_same_call_again_trains_nothing_and_more_seeds_only_what_is_missing(
     first = advise(bars, turns, out=tmp_path)
     seen = []
     again = advise(bars, turns, out=tmp_path, progress=lambda done, total, left: seen.append((done, total)))
-    assert seen == [(5, 5)]  # two strategies, the symmetry of the data, the prediction and its test
+    assert seen == [(6, 6)]  # two strategies, the symmetry of the data, the prediction and its two tests
     assert again.rows == first.rows
     more = advise(bars, turns, out=tmp_path, seeds=2)
     assert [row for row in more.rows if row["seed"] == 0] == first.rows
