@@ -11,7 +11,9 @@ _NAMES = (
     "architectures",
     "averaging",
     "cycles",
+    "era5",
     "exp",
+    "gibbs",
     "graph8c",
     "grokking",
     "image_groups",
@@ -23,8 +25,10 @@ _NAMES = (
     "rotated_digits",
     "rotated_networks",
     "shift_collapse",
+    "smoke",
     "symmetry_trap",
     "tabular",
+    "topography",
     "toy_rings",
 )
 _BUILT_IN = {name: f"equilearn.studies.{name}" for name in _NAMES}

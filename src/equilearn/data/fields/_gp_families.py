@@ -46,8 +46,8 @@ def topography_tasks(*, flat: bool = False, **settings: Any) -> GPTasks:
         flat: no landscape, `h = 0`.
         settings: of `GPTasks`, where others are wanted.
 
-    Source: the reduced experiment of the project's brief on Ashman et al., Approximately Equivariant Neural Processes
-        (2024). Exact prediction: -0.532 a target; the best that is equivariant to translations about 0.14 less.
+    Source: after Ashman et al., Approximately Equivariant Neural Processes (2024), whose temperatures over Europe it
+        stands for. Exact prediction: -0.532 a target; the best that is equivariant to translations about 0.14 less.
 
     Example:
         >>> family = topography_tasks()
