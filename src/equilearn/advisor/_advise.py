@@ -154,7 +154,7 @@ def advise_task(
         sizes: training sizes; those beyond the data are cut to all of them.
         seeds: number of repetitions, each with its own training subset and initial weights.
         preset: `"quick"` (minutes on two cores) or `"full"`.
-        strategies: names of those to try; default all that fit.
+        strategies: names of those to try; default all that fit, in the quick preset without `relaxed`.
         model: `"package.module:function"` that takes the task and returns a fresh network, used as
             the plain one in every strategy that wraps a network; default a small CNN or MLP.
         steps: training steps of the plain network; default the preset's.
@@ -180,7 +180,7 @@ def advise_task(
     split = split_symmetry(task.x_train, task.x_test, symmetry, task.y_train)
     if split.verdict == "trap" and notify is not None:
         notify(split.sentence)
-    chosen, skipped = fitting(task, symmetry, strategies, model)
+    chosen, skipped = fitting(task, symmetry, strategies, model, preset)
     with _folder(out) as folder:
         fingerprint = fingerprint_of(task)
         symmetry_print = fingerprint_of_symmetry(symmetry, task)

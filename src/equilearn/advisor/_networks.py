@@ -22,6 +22,7 @@ from equilearn.actions import (
 from equilearn.data import Task
 from equilearn.groups import SO, Cyclic, Dihedral, Euclidean, Group, O, SpecialEuclidean, Symmetric, factors_of
 from equilearn.nn import EGNN, DeepSets, EquivariantMLP, FlatMLP, GroupCNN, InvariantGraphNetwork, PlainCNN, PlainMLP
+from equilearn.relaxation import relax
 from equilearn.symmetrization import Average, Frames, Learned, symmetrize
 from equilearn.symmetry import Symmetry
 
@@ -167,6 +168,16 @@ def equivariant_mlp(task: Task, symmetry: Symmetry) -> nn.Module:
     if len(shape_in) == 1 and len(shape_out) == 1:
         return net
     return nn.Sequential(nn.Flatten(), net, nn.Unflatten(1, shape_out))
+
+
+RELAXED_DROP = 0.1
+"""Share of the samples that training shows to the exact network alone. Where classes differ by pose only, it cannot
+tell those and learns them by heart: half of the samples, the default of `relax`, spoils small training sets."""
+
+
+def relaxed_network(task: Task, symmetry: Symmetry) -> nn.Module:
+    """The exact network, with fixed inputs. Raises `InputError` where there is none, or none that takes them."""
+    return relax(exact_network(task, symmetry), symmetry, drop=RELAXED_DROP)
 
 
 def describe_exact(symmetry: Symmetry) -> str:

@@ -62,13 +62,16 @@ _TRAINING = ("batch_size", "learning_rate", "measured_elements", "test_inputs")
 
 
 def fitting(
-    task: Task, symmetry: Symmetry, strategies: Sequence[str] | None, model: str | None
+    task: Task, symmetry: Symmetry, strategies: Sequence[str] | None, model: str | None, preset: str
 ) -> tuple[list[Candidate], list[dict[str, str]]]:
     """The candidates that fit, and the others with the reason. Each is built once and run on two
-    inputs, so that a misfit is found before any training."""
+    inputs, so that a misfit is found before any training. Where none are named, the preset says which to try."""
     base = user_model(model) if model else plain_network
     chosen, skipped = [], []
     for candidate in candidates(tuple(strategies) if strategies else None):
+        if not strategies and preset not in candidate.presets:
+            skipped.append({"strategy": candidate.name, "reason": _left_out(preset)})
+            continue
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 built = candidate.build(task, symmetry, base).eval()
@@ -80,6 +83,10 @@ def fitting(
             skipped.append({"strategy": candidate.name, "reason": str(error)})
     require(bool(chosen), f"No strategy fits {symmetry}: " + "; ".join(s["reason"] for s in skipped))
     return chosen, skipped
+
+
+def _left_out(preset: str) -> str:
+    return f"the {preset} preset leaves it out to save time. Name it among the strategies, or take another preset."
 
 
 def user_model(name: str) -> BaseModel:
