@@ -46,6 +46,15 @@ def test_off_outside_the_box_is_on(generator):
     assert not torch.equal(net(near), strict_near)
 
 
+def test_missing_and_distant_locations_spoil_no_gradient():
+    fixed = FixedInputs(2, SQUARE, out=3, drop=0.0)
+    x = torch.tensor([[[0.5, 0.5], [float("nan"), 0.0], [float("inf"), 0.0], [1e30, 0.0]]])
+    t = fixed(x)
+    assert bool(t[0, 0].any()) and not bool(t[0, 1:].any())
+    t.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in fixed.parameters())
+
+
 @pytest.mark.parametrize(
     ("domain", "said"),
     [

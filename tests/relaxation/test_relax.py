@@ -79,6 +79,7 @@ def test_masked_points_stay_unseen(generator):
     net = eq.nn.DeepSets(2, 3, equivariant=True)
     soft = shaken(eq.relax(net, eq.Symmetry(eq.Symmetric(6), input=sets(), output=sets()))).eval()
     y = soft(x, mask)
+    assert torch.equal(soft(x, mask=mask), y)
     assert torch.allclose(soft(x.masked_fill(~mask[..., None], 7.0), mask), y, atol=1e-5)
     assert not bool(y[~mask].any())
 

@@ -89,8 +89,10 @@ class FixedInputs(Relaxation):
             x.ndim > 0 and x.shape[-1] == len(self.low),
             f"These FixedInputs take locations (..., {len(self.low)}), got {tuple(x.shape)}.",
         )
-        t = self.net(self._features(x))
-        return torch.where(self.inside(x)[..., None], t, torch.zeros((), dtype=t.dtype, device=t.device))
+        inside = self.inside(x)[..., None]
+        # Locations outside (NaN, far away) never reach the network, whose gradient they would spoil.
+        t = self.net(self._features(torch.where(inside, x, (self.low + self.high) / 2)))
+        return torch.where(inside, t, torch.zeros((), dtype=t.dtype, device=t.device))
 
     def forward(self, x: Float[Tensor, "B *points D"]) -> Float[Tensor, "B *points out"]:
         """`t(x)` as each sample gets it: times the strength, or zero."""

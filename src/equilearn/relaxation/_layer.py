@@ -40,8 +40,8 @@ class RelaxedLayer(nn.Module, ABC):
     def departure(self, inputs: tuple[Any, ...], y: Tensor) -> Tensor:
         """What is added to the output `y` at full strength; it broadcasts to `y`."""
 
-    def forward(self, *inputs: Any) -> Tensor:
-        y = self.layer(*inputs)
+    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+        y = self.layer(*inputs, **options)
         if self.part.is_off:
             return y
         if not isinstance(y, Tensor) or y.ndim < 2:

@@ -29,7 +29,8 @@ class RelaxedModel(nn.Module):
         symmetry: the one that holds with the parts off.
 
     In training one draw a sample decides for all parts together whether they are left out, as in the source. It is made
-    at the start of a call, lent to the parts while the call lasts and taken back at its end: no state stays.
+    at the start of a call, lent to the parts while the call lasts and taken back at its end: no state stays. (So a
+    layer that is run again later, as activation checkpointing does, would draw anew: use drop=0 with it.)
 
     Raises `InputError` for a model without such parts.
 
@@ -57,10 +58,10 @@ class RelaxedModel(nn.Module):
             f"{type(model).__name__} has no part that breaks its symmetry. Use relax(model, ...), or FixedInputs.",
         )
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         leaf = first_leaf(inputs)
         with shared_draw(self.model, len(leaf), leaf.device):
-            return self.model(*inputs)
+            return self.model(*inputs, **options)
 
     def forward_with_penalty(self, *inputs: Any) -> tuple[Any, Float[Tensor, ""]]:
         """The output, and what the parts ask to be added to the loss: free branches their prior, fixed inputs nothing.
