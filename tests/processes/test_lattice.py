@@ -64,6 +64,24 @@ def test_reading_in_pieces(monkeypatch):
     assert conv.to_points(field, lattice, x[:, :0]).shape == (2, 0, 3)
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_reading_near_cells_alone(dims, dtype, monkeypatch):
+    """As from tables of all cells, gradients too, and where the cells around a point are not all there."""
+    import equilearn.nn._set_conv as room
+
+    x, _, mask = points(0, dims=dims, dtype=dtype)
+    conv, lattice = SetConv(0.4).to(dtype), lattice_around([(x, mask)], 0.5, 1)
+    field = torch.randn(2, 3, *lattice.sizes, dtype=dtype, requires_grad=True)
+    found = []
+    for gather in (10**9, 0):
+        monkeypatch.setattr(room, "GATHER", gather)
+        read = conv.to_points(field, lattice, x)
+        found.append((read, *torch.autograd.grad(read.square().sum(), [field, conv.log_length])))
+    slack = 1e-5 if dtype == torch.float32 else 1e-12
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=10 * slack, atol=slack)
+
+
 def test_constants_are_read_as_constants():
     x, _, mask = points(3)
     lattice = lattice_around([(x, mask)], 0.5, 0)

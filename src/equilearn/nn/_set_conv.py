@@ -17,6 +17,8 @@ LEAST_EXPONENT = -40.0
 """Weights fall to exp(-40) and no further: below, numbers would be denormal, which processors multiply slowly."""
 READ_REACH = 6
 """Cells within which a lattice is read: weights are tapered to 0, so that nothing depends on cells farther off."""
+GATHER = 8
+"""How many times the cells around a point a lattice must have, for reading these alone to be faster."""
 NO_DENSITY = 1e-8
 """Where the density is much less than this, no point is near."""
 CHUNK = 1 << 24
@@ -162,12 +164,18 @@ class SetConv(nn.Module):
         self, field: Float[Tensor, "B C *sizes"], lattice: Lattice, x: Float[Tensor, "B N X"]
     ) -> Float[Tensor, "B N C"]:
         """The field at points: the mean over cells, weighted by nearness."""
-        step = max(1, CHUNK // max(1, len(x) * field.shape[1] * math.prod(lattice.sizes[:-1])))
         if x.shape[1] == 0:
             return field.new_zeros(len(x), 0, field.shape[1])
-        return torch.cat([self._read(field, lattice, part) for part in x.split(step, 1)], 1)
+        window = (2 * READ_REACH + 1) ** len(lattice.sizes)
+        if math.prod(lattice.sizes) > GATHER * window:
+            read, cost = self._read_near, field.shape[1] * window
+        else:
+            read, cost = self._read, field.shape[1] * math.prod(lattice.sizes[:-1])
+        step = max(1, CHUNK // max(1, len(x) * cost))
+        return torch.cat([read(field, lattice, part) for part in x.split(step, 1)], 1)
 
     def _read(self, field: Tensor, lattice: Lattice, x: Tensor) -> Tensor:
+        """From tables of weights of all cells, dimension by dimension."""
         *others, last = [
             weight * _taper((x[..., d, None] - axis[:, None, :]) / (READ_REACH * lattice.spacing))
             for d, (weight, axis) in enumerate(zip(self.weights(x, lattice), lattice.axes(x.dtype), strict=True))
@@ -179,6 +187,26 @@ class SetConv(nn.Module):
             found = (found * weight.mT.view(shape)).sum(-2)
             total = total * weight.sum(-1)
         return (found / total[:, None]).mT
+
+    def _read_near(self, field: Tensor, lattice: Lattice, x: Tensor) -> Tensor:
+        """From the cells around each point alone: O(N C 13^X), where lattices are large."""
+        around = torch.arange(-READ_REACH, READ_REACH + 1, device=x.device)
+        scale = (-self.log_length).exp().to(x.dtype) * math.sqrt(0.5)
+        flat = torch.zeros(*x.shape[:2], 1, dtype=torch.int64, device=x.device)
+        weight = x.new_ones(*x.shape[:2], 1)
+        for d, size in enumerate(lattice.sizes):
+            middle = (x[..., d] / lattice.spacing).round().long()
+            cell = middle[..., None] + around  # (B, N, 13)
+            apart = x[..., d, None] - cell.to(x.dtype) * lattice.spacing
+            each = torch.exp((apart * scale).square().neg().clamp_min(LEAST_EXPONENT))
+            place = cell - lattice.first[:, d, None, None]
+            each = each * _taper(apart / (READ_REACH * lattice.spacing)) * ((place >= 0) & (place < size))
+            flat = (flat[..., None] * size + place.clamp(0, size - 1)[..., None, :]).flatten(-2)
+            weight = (weight[..., None] * each[..., None, :]).flatten(-2)
+        cells = field.flatten(2).mT  # (B, cells, C)
+        rows = torch.arange(len(x), device=x.device)[:, None, None]
+        found = weight.unsqueeze(-2) @ cells[rows, flat]
+        return found.squeeze(-2) / weight.sum(-1, keepdim=True)
 
     def extra_repr(self) -> str:
         return f"length={float(self.log_length.detach().exp()):.3g}"

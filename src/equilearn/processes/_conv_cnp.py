@@ -30,14 +30,16 @@ class _LatticeProcess(NeuralProcess):
         net: nn.Module,
         fixed: FixedInputs | None,
         margin: int | None,
+        length: float,
         min_std: float,
     ):
         super().__init__(dims, channels, min_std)
+        require(0 < length < float("inf"), f"length must be positive, got {length}.")
         require(0 < spacing < float("inf"), f"spacing must be positive, got {spacing}.")
         self.spacing, self.width = float(spacing), positive_int(width, "width")
         self.net = net
         self.margin = net.reach + READ_REACH if margin is None else positive_int(margin, "margin", 0)  # type: ignore[operator]
-        self.encode, self.decode = SetConv(2 * spacing), SetConv(2 * spacing)
+        self.encode, self.decode = SetConv(length * spacing), SetConv(length * spacing)
         self.embed = nn.Sequential(nn.Linear(1 + channels, width), nn.ReLU(), nn.Linear(width, width))
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * channels))
         self.fixed = fixed
@@ -104,6 +106,7 @@ class ConvCNP(_LatticeProcess):
         fixed: `FixedInputs` added on the lattice, or None for a strictly equivariant process.
         margin: cells of the lattice beyond the outermost points; default as far as the network sees, so that nothing
             depends on where the lattice ends.
+        length: initial length of the set convolutions, in cells; less than 1 where points lie on the lattice.
         min_std: see `NeuralProcess`.
 
     The lattice snaps to absolute multiples of the spacing (a U-Net's to `2^depth` of them): shifts by these are exact,
@@ -134,10 +137,11 @@ class ConvCNP(_LatticeProcess):
         separable: bool = False,
         fixed: FixedInputs | None = None,
         margin: int | None = None,
+        length: float = 2.0,
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, fixed, margin, min_std)
+        super().__init__(dims, channels, spacing, width, made, fixed, margin, length, min_std)
 
 
 def _network(
@@ -182,10 +186,11 @@ class RelaxedConvCNP(_LatticeProcess):
         kernel_size: int | None = None,
         separable: bool = False,
         margin: int | None = None,
+        length: float = 2.0,
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, None, margin, min_std)
+        super().__init__(dims, channels, spacing, width, made, None, margin, length, min_std)
         self.modulation = Modulation(made.widths, domain, drop, features)
 
     def within(self, field: Tensor, lattice: Lattice) -> Tensor:
@@ -224,6 +229,7 @@ class EquivCNP(_LatticeProcess):
         kernel_size: int | None = None,
         fixed: FixedInputs | None = None,
         margin: int | None = None,
+        length: float = 2.0,
         min_std: float = 0.01,
     ):
         if dims not in (1, 2):
@@ -235,4 +241,4 @@ class EquivCNP(_LatticeProcess):
             from equilearn.groups import Dihedral
 
             net = TurningCNN(group or Dihedral(4), width, fields, depth, kernel_size or 5)
-        super().__init__(dims, channels, spacing, width, net, fixed, margin, min_std)
+        super().__init__(dims, channels, spacing, width, net, fixed, margin, length, min_std)
