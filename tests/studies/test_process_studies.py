@@ -40,7 +40,7 @@ def test_rows_are_the_same_twice(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("preset", ("quick", "full"))
+@pytest.mark.parametrize("preset", ["quick", "full"])
 def test_presets_have_trials_of_their_own(name: str, preset: str):
     study = studies.get(name)
     rows = study.configs(preset, 0, **study.settings(preset))

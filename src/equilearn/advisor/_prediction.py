@@ -179,8 +179,8 @@ def plan_of(task: Task, action: Action, model: str | None, seed: int) -> tuple[S
     if classes < 2:
         raise Unpredictable("All training inputs are of one class: there is nothing to tell apart.")
     for stand in _stands(task, model, seed):
-        # One row of the group does where the action and the kernel are exact, as that of a finite network never is. Else
-        # the kernel of all pairs of points is averaged, half of which are the other half.
+        # One row of the group does where the action and the kernel are exact, as that of a finite network never is.
+        # Else the kernel of all pairs of points is averaged, half of which are the other half.
         order, exact = int(action.group.order or 1), action.is_exact(task.x_train[:2])
         rows = (order if exact else 0) + (0 if exact and stand.how != "empirical" else order**2 / 2)
         most = stand.most(rows)
