@@ -247,5 +247,5 @@ STUDY = Study(
         },
     ],
     weight=_weight,
-    takes="one to two minutes; full: about four hours",
+    takes="one to two minutes; full: two hours",
 )
