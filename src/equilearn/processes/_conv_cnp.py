@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -30,17 +31,21 @@ class _LatticeProcess(NeuralProcess):
         net: nn.Module,
         fixed: FixedInputs | None,
         margin: int | None,
-        length: float,
+        lengths: Sequence[float],
         min_std: float,
     ):
         super().__init__(dims, channels, min_std)
-        require(0 < length < float("inf"), f"length must be positive, got {length}.")
+        require(
+            len(lengths) > 0 and all(0 < length < float("inf") for length in lengths),
+            f"lengths must be positive numbers, got {lengths}.",
+        )
         require(0 < spacing < float("inf"), f"spacing must be positive, got {spacing}.")
         self.spacing, self.width = float(spacing), positive_int(width, "width")
         self.net = net
         self.margin = net.reach + READ_REACH if margin is None else positive_int(margin, "margin", 0)  # type: ignore[operator]
-        self.encode, self.decode = SetConv(length * spacing), SetConv(length * spacing)
-        self.embed = nn.Sequential(nn.Linear(1 + channels, width), nn.ReLU(), nn.Linear(width, width))
+        self.encode = nn.ModuleList(SetConv(length * spacing) for length in lengths)
+        self.decode = SetConv(min(lengths) * spacing)
+        self.embed = nn.Sequential(nn.Linear(len(lengths) * (1 + channels), width), nn.ReLU(), nn.Linear(width, width))
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * channels))
         self.fixed = fixed
         if fixed is not None:
@@ -54,7 +59,8 @@ class _LatticeProcess(NeuralProcess):
         everywhere = torch.ones(targets.shape[:2], dtype=torch.bool, device=targets.device)
         parts = [(context.x, context.mask), (targets, everywhere)]
         lattice = lattice_around(parts, self.spacing, self.margin, self.net.multiple)  # type: ignore[arg-type]
-        seen = self.encode.to_lattice(context.x, context.y, context.mask, lattice)
+        convs = [conv for conv in self.encode if isinstance(conv, SetConv)]
+        seen = torch.cat([conv.to_lattice(context.x, context.y, context.mask, lattice) for conv in convs], 1)
         field = self.embed(seen.movedim(1, -1)).movedim(-1, 1)
         field = self.within(self.with_fixed(field, lattice), lattice)
         return self.head(self.decode.to_points(field, lattice, targets))
@@ -106,7 +112,9 @@ class ConvCNP(_LatticeProcess):
         fixed: `FixedInputs` added on the lattice, or None for a strictly equivariant process.
         margin: cells of the lattice beyond the outermost points; default as far as the network sees, so that nothing
             depends on where the lattice ends.
-        length: initial length of the set convolutions, in cells; less than 1 where points lie on the lattice.
+        lengths: initial lengths of the set convolutions onto the lattice, in cells; back from it goes the smallest.
+            Several, such as (0.7, 2, 6), show sparse observations to all cells around at once. Less than 1 where
+            points lie on the lattice.
         min_std: see `NeuralProcess`.
 
     The lattice snaps to absolute multiples of the spacing (a U-Net's to `2^depth` of them): shifts by these are exact,
@@ -137,11 +145,11 @@ class ConvCNP(_LatticeProcess):
         separable: bool = False,
         fixed: FixedInputs | None = None,
         margin: int | None = None,
-        length: float = 2.0,
+        lengths: Sequence[float] = (2.0,),
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, fixed, margin, length, min_std)
+        super().__init__(dims, channels, spacing, width, made, fixed, margin, lengths, min_std)
 
 
 def _network(
@@ -186,11 +194,11 @@ class RelaxedConvCNP(_LatticeProcess):
         kernel_size: int | None = None,
         separable: bool = False,
         margin: int | None = None,
-        length: float = 2.0,
+        lengths: Sequence[float] = (2.0,),
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, None, margin, length, min_std)
+        super().__init__(dims, channels, spacing, width, made, None, margin, lengths, min_std)
         self.modulation = Modulation(made.widths, domain, drop, features)
 
     def within(self, field: Tensor, lattice: Lattice) -> Tensor:
@@ -229,7 +237,7 @@ class EquivCNP(_LatticeProcess):
         kernel_size: int | None = None,
         fixed: FixedInputs | None = None,
         margin: int | None = None,
-        length: float = 2.0,
+        lengths: Sequence[float] = (2.0,),
         min_std: float = 0.01,
     ):
         if dims not in (1, 2):
@@ -241,4 +249,4 @@ class EquivCNP(_LatticeProcess):
             from equilearn.groups import Dihedral
 
             net = TurningCNN(group or Dihedral(4), width, fields, depth, kernel_size or 5)
-        super().__init__(dims, channels, spacing, width, net, fixed, margin, length, min_std)
+        super().__init__(dims, channels, spacing, width, net, fixed, margin, lengths, min_std)

@@ -51,9 +51,9 @@ PROCESSES = (
 """Convolutional: without fixed inputs, with them, with such of plain coordinates, with such that training never leaves
 out; a transformer without symmetry; and the first two on temperatures standardised cell by cell."""
 STATISTICS = ("inverse distance", "stationary GP", "empirical GP")
-WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 6, 5, 8, 6
-LENGTH = 0.7
-"""Of the set convolutions at first, in cells: all points lie upon cells."""
+WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 6, 5, 4, 6
+LENGTHS = (0.7, 2.0, 6.0)
+"""Of the set convolutions at first, in cells: all points lie upon cells, and may be far apart."""
 PER_BATCH = 32
 
 
@@ -181,7 +181,7 @@ def _process(name: str, train: Gridded, seed: int) -> NeuralProcess:
             drop = 0.0 if name == "never dropped" else 0.5
             fixed = FixedInputs(WIDTH, box, drop=drop, features=features, out=WIDTH)
         net: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "kernel_size": KERNEL, "separable": True}
-        return ConvCNP(2, spacing=_spacing(train), fixed=fixed, margin=MARGIN, length=LENGTH, **net)
+        return ConvCNP(2, spacing=_spacing(train), fixed=fixed, margin=MARGIN, lengths=LENGTHS, **net)
 
 
 def _spacing(train: Gridded) -> float:

@@ -25,7 +25,8 @@ from equilearn.studies._study import Claim, Row, Study
 
 MODELS = ("strict", "relaxed", "free", "turning", "turning, relaxed")
 """Convolutional, with fixed inputs, a transformer with pseudo-tokens; convolutional with turns and flips, relaxed."""
-WIDTH, DEPTH, KERNEL, MARGIN, LENGTH = 16, 5, 5, 8, 0.7
+WIDTH, DEPTH, KERNEL, MARGIN = 16, 5, 5, 4
+LENGTHS = (0.7, 2.0, 6.0)
 MIN_STD = 0.05
 """Least deviation, in units of the smoke's: clear air has no noise, and a density there no bound."""
 TESTED = 0.2
@@ -95,7 +96,7 @@ def _model(name: str, size: float) -> NeuralProcess:
         fixed = FixedInputs(WIDTH, box, drop=0.5, features=4, out=WIDTH)
     if name == "free":
         return PTTNP(2, pseudo=16, width=32, depth=2, min_std=MIN_STD)
-    common: dict[str, Any] = {"spacing": 1.0, "width": WIDTH, "fixed": fixed, "margin": MARGIN, "length": LENGTH}
+    common: dict[str, Any] = {"spacing": 1.0, "width": WIDTH, "fixed": fixed, "margin": MARGIN, "lengths": LENGTHS}
     common["min_std"] = MIN_STD
     if name.startswith("turning"):
         return EquivCNP(2, fields=4, depth=DEPTH - 1, kernel_size=KERNEL, **common)
