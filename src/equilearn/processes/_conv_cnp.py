@@ -20,7 +20,7 @@ from equilearn.relaxation import FixedInputs
 
 
 class _LatticeProcess(NeuralProcess):
-    """Set convolution onto a lattice, a convolutional network there, set convolution to the targets."""
+    """Set convolution onto a lattice, a convolutional network and a head there, set convolution to the targets."""
 
     def __init__(
         self,
@@ -62,8 +62,9 @@ class _LatticeProcess(NeuralProcess):
         convs = [conv for conv in self.encode if isinstance(conv, SetConv)]
         seen = torch.cat([conv.to_lattice(context.x, context.y, context.mask, lattice) for conv in convs], 1)
         field = self.embed(seen.movedim(1, -1)).movedim(-1, 1)
-        field = self.within(self.with_fixed(field, lattice), lattice)
-        return self.head(self.decode.to_points(field, lattice, targets))
+        field = self.within(self.with_fixed(_laid_out(field), lattice), lattice)
+        found = self.head(field.movedim(1, -1)).movedim(-1, 1)
+        return self.decode.to_points(found, lattice, targets)
 
     def within(self, field: Tensor, lattice: Lattice) -> Tensor:
         """The network on the lattice."""
@@ -87,6 +88,11 @@ class _LatticeProcess(NeuralProcess):
             t = t[tuple(places)]
         amount = fixed.amount(len(field), field).view(-1, *[1] * (self.dims + 1))
         return field + t.movedim(-1, 1) * amount
+
+
+def _laid_out(field: Tensor) -> Tensor:
+    """Channels last in memory, where convolutions of few channels are faster."""
+    return field.contiguous(memory_format=torch.channels_last) if field.ndim == 4 else field
 
 
 def _shared(lattice: Lattice, union: Lattice) -> bool:

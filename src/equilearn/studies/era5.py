@@ -51,7 +51,7 @@ PROCESSES = (
 """Convolutional: without fixed inputs, with them, with such of plain coordinates, with such that training never leaves
 out; a transformer without symmetry; and the first two on temperatures standardised cell by cell."""
 STATISTICS = ("inverse distance", "stationary GP", "empirical GP")
-WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 6, 5, 4, 6
+WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 8, 3, 4, 6
 LENGTHS = (0.7, 2.0, 6.0)
 """Of the set convolutions at first, in cells: all points lie upon cells, and may be far apart."""
 PER_BATCH = 32
@@ -180,7 +180,7 @@ def _process(name: str, train: Gridded, seed: int) -> NeuralProcess:
             features = 0 if name == "coordinates alone" else FEATURES
             drop = 0.0 if name == "never dropped" else 0.5
             fixed = FixedInputs(WIDTH, box, drop=drop, features=features, out=WIDTH)
-        net: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "kernel_size": KERNEL, "separable": True}
+        net: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "kernel_size": KERNEL}
         return ConvCNP(2, spacing=_spacing(train), fixed=fixed, margin=MARGIN, lengths=LENGTHS, **net)
 
 
