@@ -302,3 +302,16 @@ def test_a_compiled_model_is_one_graph_and_its_dial_turns():
     """In a process of its own: the shape checks of these tests cannot be compiled."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_anneal_ends_where_it_should_with_held_out_data():
+    """The best weights are of the first evaluation; the dial is not learned, and stays where the schedule ends."""
+    soft = RelaxedModel(Sum(0.0), VECTORS)
+    x, high, low = torch.zeros(8, 1), torch.full((8, 1), 100.0), torch.zeros(8, 1)
+    hook = anneal(soft, 1.0, 0.5)
+    settings = {"loss": "mse", "steps": 8, "learning_rate": 1.0, "schedule": "constant", "evaluate_every": 1}
+    fitted = fit(soft, x, high, validation=(x, low), progress=hook, **settings)
+    losses = [entry["validation"] for entry in fitted.history]
+    assert losses.index(min(losses)) == 0
+    assert soft.strength == 0.5
+    assert float(soft.model.layers[0].part.value.detach()) == pytest.approx(2, abs=0.01)  # after one step

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -102,3 +105,90 @@ def test_gradients_are_clipped_by_value():
 def test_bad_settings(given, said):
     with pytest.raises(InputError, match=said):
         fit_stream(nn.Linear(1, 1), **{"draw": draw, "loss": loss, "steps": 2, **given})
+
+
+@pytest.mark.parametrize("clips", [{}, {"clip_value": None}, {"clip": 1.0}])
+def test_a_gradient_of_nan_is_refused_before_it_is_taken(clips):
+    """The root is 0 at 0, and its slope is not a number."""
+    model = nn.Linear(1, 1)
+    before = state(model)
+
+    def kinked(model, batch):
+        return (model.weight * 0).sqrt().sum() + 1
+
+    with pytest.raises(InputError, match="gradient became infinite or NaN at step 1 of 3"):
+        fit_stream(model, draw, kinked, steps=3, **clips)
+    assert torch.equal(state(model), before)
+
+
+def test_no_limit_on_the_norm_changes_no_gradient():
+    model, twin = nn.Linear(1, 1), nn.Linear(1, 1)
+    twin.load_state_dict(model.state_dict())
+    batch = draw(16, torch.Generator().manual_seed(0))
+    fit_stream(model, lambda size, generator: batch, loss, steps=1, clip_value=None)
+    loss(twin, batch).backward()
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_held_out_loss_that_is_not_finite_is_refused(value):
+    held_out = [(torch.full((2, 1), value), torch.zeros(2, 1))]
+    with pytest.raises(InputError, match="held-out data became (nan|inf) after step 2 of 8"):
+        fit_stream(linear(), draw, loss, steps=8, validation=held_out, evaluate_every=2, patience=1)
+
+
+@dataclass
+class Batch:
+    """Held out in a container of its own."""
+
+    x: torch.Tensor
+    more: dict[str, torch.Tensor]
+
+
+def test_checkpoint_of_other_held_out_batches_is_refused(tmp_path):
+    def compare(model, batch):
+        return loss(model, (batch.x, batch.more["y"]) if isinstance(batch, Batch) else batch)
+
+    def held_out(seed):
+        x, y = draw(4, torch.Generator().manual_seed(seed))
+        return [Batch(x, {"y": y})]
+
+    path = tmp_path / "run.safetensors"
+    fit_stream(linear(), draw, compare, steps=2, checkpoint=path, validation=held_out(0))
+    fit_stream(linear(), draw, compare, steps=2, checkpoint=path, validation=held_out(0))
+    with pytest.raises(InputError, match="validation: '1 batches, "):
+        fit_stream(linear(), draw, compare, steps=2, checkpoint=path, validation=held_out(1))
+
+
+def test_settings_of_the_stream_hide_none_of_the_run(tmp_path):
+    path = tmp_path / "run.safetensors"
+    given = {"checkpoint": path, "settings": {"learning_rate": "of the simulator", "validation": 3}}
+    fit_stream(linear(), draw, loss, steps=2, **given)
+    with pytest.raises(InputError, match=r"learning_rate: 0\.001 there, 0\.1 now"):
+        fit_stream(linear(), draw, loss, steps=2, learning_rate=0.1, **given)
+
+
+class Pair(NamedTuple):
+    x: object
+    y: object
+
+
+@pytest.mark.parametrize("wrap", [tuple, list, lambda parts: Pair(*parts), lambda parts: dict(zip("xy", parts))])  # noqa: B905
+def test_what_batches_hold_is_brought_to_the_device(wrap):
+    class Far:
+        def __init__(self, value):
+            self.value = value
+
+        def to(self, device):
+            assert device == torch.device("cpu")
+            return self.value
+
+    def compare(model, batch):
+        assert type(batch) is type(wrap([0, 0]))
+        return loss(model, tuple(batch.values()) if isinstance(batch, dict) else batch)
+
+    def draw_far(batch, generator):
+        return wrap([Far(part) for part in draw(batch, generator)])
+
+    held_out = [draw_far(4, torch.Generator().manual_seed(0))]
+    assert fit_stream(linear(), draw_far, compare, steps=2, validation=held_out).steps == 2

@@ -24,6 +24,8 @@ class Relaxation(nn.Module):
     """
 
     strength: Tensor
+    set_from_outside = ("strength",)
+    """What training leaves as it is where it puts the best weights back."""
 
     def __init__(self, drop: float = 0.0):
         super().__init__()
@@ -35,7 +37,11 @@ class Relaxation(nn.Module):
 
     @property
     def is_off(self) -> bool:
-        """Whether it does nothing: switched off, or at strength 0."""
+        """Whether it does nothing: switched off, or at strength 0.
+
+        Cost: reads one number, for which a GPU has to finish what it has in hand: once a relaxed layer and call, but
+        in compiled models.
+        """
         if torch.compiler.is_compiling():  # a compiled model does not read numbers: there, 0 times it is added
             return not self.enabled
         return not self.enabled or float(self.strength) == 0

@@ -154,6 +154,10 @@ def anneal(
         end: strength after `steps` steps.
         steps: default the number that training announces.
 
+    With held-out data the best weights are put back at the end of training, and the dial stays where the schedule has
+    brought it (part way, where patience ended it before). Each evaluation sees the strength of its time: the best
+    weights may be those of a strength that is no more.
+
     Returns:
         A function of `(step, steps, loss)`: the `progress` of `training.fit`, which calls it after each step.
 

@@ -57,7 +57,8 @@ def fit(
             added for the gradient; the history tells the loss alone.
         schedule: `"cosine"` (down to zero) or `"constant"`, after `warmup` steps of linear rise.
         clip: largest norm of the gradient; None for no limit.
-        validation: `(x, y)` held out; the best weights by its loss are put back at the end.
+        validation: `(x, y)` held out; the best weights by its loss are put back at the end. What a module names in
+            `set_from_outside`, as relaxations name their dial, stays as it is then.
         patience: with `validation`: evaluations without improvement after which training stops.
         evaluate_every: steps between entries of the history; default a twentieth of `steps`.
         augment: `augment(x, generator) -> x` or `augment(x, y, generator) -> (x, y)`, on each batch.
@@ -74,8 +75,8 @@ def fit(
         `Fitted`: the model, history, seconds, steps, whether it stopped early.
 
     Raises:
-        InputError: data or settings that do not fit together; a loss or gradient that is not finite
-            (says at which step); a checkpoint of another run (says what differs).
+        InputError: data or settings that do not fit together; a loss, a held-out one too, or gradient that is not
+            finite (says at which step); a checkpoint of another run (says what differs).
         KeyboardInterrupt: on Ctrl-C, after the step in hand and the checkpoint.
 
     Cost: `steps` forward and backward passes of one batch, plus the evaluations.

@@ -182,7 +182,9 @@ class Run:
             raise
         self.save()
         if self.best is not None:
-            self.model.load_state_dict(self.best)
+            dials = _set_from_outside(self.model)
+            kept = {name: value for name, value in self.model.state_dict().items() if name in dials}
+            self.model.load_state_dict({**self.best, **kept})
 
     def _advance(self) -> float:
         """One optimizer step; returns its loss."""
@@ -190,9 +192,8 @@ class Run:
         loss, penalty = self.source.loss(self.model, self.source.batch(self.generator), self.step == 0)
         self.optimizer.zero_grad(set_to_none=True)
         (loss if penalty is None else loss + penalty).backward()
-        norm = torch.zeros((), device=loss.device)
-        if self.plan.clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
+        # Without a limit the gradient is left as it is, but its norm tells whether it is finite.
+        norm = nn.utils.clip_grad_norm_(self.parameters, math.inf if self.plan.clip is None else self.plan.clip)
         if self.plan.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.plan.clip_value)
         value, size = torch.stack([loss.detach().double(), norm.detach().double().to(loss.device)]).tolist()
@@ -218,6 +219,12 @@ class Run:
         with torch.no_grad():
             value = self.source.validation(self.model)
         if value is not None:
+            if not math.isfinite(value):
+                raise InputError(
+                    f"The loss on the held-out data became {value} after step {self.step} of {self.plan.steps}, while "
+                    "that of training was finite. Check the scale of the held-out data and that each batch of them has "
+                    "targets, or use a smaller learning rate."
+                )
             entry["validation"] = value
             if value < self.best_loss:
                 self.best_loss, self.bad = value, 0
@@ -226,6 +233,16 @@ class Run:
                 self.bad += 1
                 self.stopped = self.plan.patience is not None and self.bad >= self.plan.patience
         self.history.append(entry)
+
+
+def _set_from_outside(model: nn.Module) -> set[str]:
+    """Entries of the state that no training learns, such as the dial of a relaxation: each module may name some in
+    `set_from_outside`. They stay as they are where the best weights are put back."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules(remove_duplicate=False)
+        for name in getattr(module, "set_from_outside", ())
+    }
 
 
 def train(

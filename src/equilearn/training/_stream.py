@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
+from equilearn.training._checkpoint import content_hash
 from equilearn.training._metrics import device_of
 from equilearn.training._run import Fitted, Plan, Progress, Source, evaluations, train
 from equilearn.training._settings import check_model, check_plan, named_device
@@ -44,14 +46,19 @@ def fit_stream(
 ) -> Fitted:
     """Train `model` in place with AdamW on batches that are drawn anew at every step, as from a simulator.
 
+    The loss is all that is trained on: where the model has a penalty of its own, as `forward_with_penalty` tells, add
+    it in `loss`.
+
     Args:
         draw: `draw(batch_size, generator)` gives a batch of any kind, drawn from the generator alone.
         loss: `loss(model, batch)` gives a scalar.
         clip: largest norm of the gradient; None for no limit.
         clip_value: largest entry of the gradient; None for no limit.
         validation: batches held out; the best weights by their mean loss are put back at the end.
-        settings: what tells this stream from others, as JSON: a checkpoint of other settings is refused.
-        device: where the model is trained; a batch that has `.to(device)` is brought there.
+        settings: what tells this stream from others, as JSON: a checkpoint of other settings is refused. So is one of
+            other held-out tensors: those in tuples, lists, dicts and dataclasses are compared.
+        device: where the model is trained; a batch that has `.to(device)`, or what a tuple, list or dict holds that
+            has it, is brought there.
 
     The other settings, what is returned and raised are those of `fit`.
 
@@ -93,10 +100,14 @@ class _Stream(Source):
         self.batch_size, self.named, self.device = batch_size, named, device
 
     def settings(self) -> dict[str, Any]:
-        return {**self.named, "validation": None if self.held_out is None else len(self.held_out)}
+        named = {f"stream.{name}": value for name, value in self.named.items()}  # apart from the settings of the run
+        if self.held_out is None:
+            return {**named, "validation": None}
+        tensors = [tensor for batch in self.held_out for tensor in _tensors(batch)]
+        return {**named, "validation": f"{len(self.held_out)} batches, {content_hash(tuple(tensors))}"}
 
     def batch(self, generator: torch.Generator) -> Any:
-        return self._here(self.draw(self.batch_size, generator))
+        return _moved(self.draw(self.batch_size, generator), self.device)
 
     def loss(self, model: nn.Module, batch: Any, first: bool) -> tuple[Tensor, Tensor | None]:
         value = self.compare(model, batch)
@@ -114,10 +125,32 @@ class _Stream(Source):
         was = model.training
         model.eval()
         try:
-            losses = [float(self.compare(model, self._here(batch))) for batch in self.held_out]
+            losses = [float(self.compare(model, _moved(batch, self.device))) for batch in self.held_out]
         finally:
             model.train(was)
         return sum(losses) / len(losses)
 
-    def _here(self, batch: Any) -> Any:
-        return batch.to(self.device) if hasattr(batch, "to") else batch
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """The batch on a device: itself, or its parts, wherever they can be moved."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {name: _moved(part, device) for name, part in batch.items()}
+    if isinstance(batch, tuple | list):
+        parts = [_moved(part, device) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    """The tensors of a batch that can be found."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict):
+        yield from _tensors(list(batch.values()))
+    elif isinstance(batch, tuple | list):
+        for part in batch:
+            yield from _tensors(part)
+    elif is_dataclass(batch) and not isinstance(batch, type):
+        yield from _tensors([getattr(batch, field.name) for field in fields(batch)])
