@@ -162,3 +162,66 @@ def test_collate_of_ragged_tasks():
         collate([])
     with pytest.raises(InputError, match="must share"):
         collate([tasks[0], tasks[1].to(torch.float64)])
+
+
+@pytest.mark.parametrize("given", [[1, 2, 3], "points"])
+def test_collate_takes_tasks_alone(given):
+    with pytest.raises(InputTypeError, match="collate takes tasks"):
+        collate(given)
+
+
+def test_a_loop_over_tasks_sees_each_one():
+    made = FieldTask(points([3, 0, 5]), points([2, 2, 2]))
+    for whole in (made, made.context):
+        parts = list(whole)
+        assert [len(part) for part in parts] == [1, 1, 1]
+        assert torch.equal(whole[-1].x if whole is made.context else whole[-1].context.x, made.context.x[2:])
+        for index in (3, -4):
+            with pytest.raises(IndexError, match=f"no number {index}: there are 3"):
+                whole[index]
+        with pytest.raises(InputTypeError, match="by a number, a slice or a tensor, got True"):
+            whole[True]
+    assert [int(task.context.count) for task in made] == [3, 0, 5]
+    assert collate(list(made)).context.count.tolist() == [3, 0, 5]
+
+
+def test_sets_can_be_compared_by_identity():
+    one, other = points([2]), points([2])
+    assert one == one and one != other and len({one, other}) == 2  # noqa: PLR0124
+    task, grid = FieldTask(one, other), GridSet((torch.arange(2.0),), torch.rand(1, 2, 1))
+    assert task != FieldTask(one, other) and grid == grid  # noqa: PLR0124
+
+
+def test_padding_of_empty_sets_lies_where_their_task_does():
+    def far(n, dims=1):
+        return PointSet(1e6 + torch.rand(1, n, dims), torch.rand(1, n, 1))
+
+    made = collate([FieldTask(far(3), far(0)), FieldTask(far(0), far(2)), FieldTask(far(0), far(0))])
+    assert made.context.count.tolist() == [3, 0, 0] and made.target.count.tolist() == [0, 2, 0]
+    assert (made.context.x >= 1e6).all() and (made.target.x >= 1e6).all()
+    assert torch.equal(made.target.x[0], made.context.x[0, :1].expand(2, 1))
+    assert torch.equal(made.context.x[1], made.target.x[1, :1].expand(3, 1))
+    nowhere = collate([FieldTask(far(0), far(0))] * 2)
+    assert nowhere.context.x.shape == (2, 0, 1)
+    assert len(collate([FieldTask(far(2), far(2))[:0], FieldTask(far(0), far(0))])) == 1
+
+
+def test_sets_without_a_location_lie_where_another_does():
+    x = torch.full((2, 2, 1), NAN)
+    x[1] = 1e6
+    made = PointSet(x, torch.where(torch.isnan(x), NAN, 1.0))
+    assert (made.x == 1e6).all() and made.count.tolist() == [0, 2]
+    assert not PointSet(x[:1], x[:1]).x.any()
+
+
+def test_locations_and_values_share_dtype_and_device():
+    x, y = torch.rand(1, 3, 1), torch.rand(1, 3, 1)
+    with pytest.raises(InputError, match=r"share one dtype and device, got torch.float32 on cpu and torch.float64"):
+        PointSet(x, y.double())
+    with pytest.raises(InputError, match=r"got torch.float32 on cpu and torch.float32 on meta"):
+        PointSet(x, y.to("meta"))
+    seen = torch.ones(1, 3, dtype=torch.bool)
+    with pytest.raises(InputError, match=r"mask is on meta and the values on cpu. Bring it there: mask.to\('cpu'\)"):
+        PointSet(x, y, seen.to("meta"))
+    with pytest.raises(InputError, match="mask is on meta"):
+        GridSet((torch.arange(3.0),), y, seen.to("meta"))

@@ -14,7 +14,7 @@ from equilearn._check import InputError, require
 from equilearn.data.fields._sets import FieldTask, PointSet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Normalizer:
     """Mean and standard deviation of each variable: one for all places, or one for each cell of a grid.
 

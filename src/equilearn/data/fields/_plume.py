@@ -20,7 +20,7 @@ INFLOW = 2.0
 """Smoke that a unit of time adds at the source."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
     """Where smoke comes from, and how strongly it rises, of S plumes.
 

@@ -78,7 +78,7 @@ def factor(cov: Float[Tensor, "*batch N N"]) -> Float[Tensor, "*batch N N"]:
     return chol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """At every target a mixture of Gaussians, its weights shared by the targets of a task.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from equilearn._check import InputTypeError, require
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PointSet:
     """Values of a field at scattered points, a batch of sets; sets of other sizes are padded and masked.
 
@@ -26,7 +27,8 @@ class PointSet:
     a set observed). The order of points, and points that coincide, mean nothing: a set is a set.
 
     Raises:
-        InputError: shapes that do not fit, infinite values, or a location that is not finite where the mask is True.
+        InputError: shapes that do not fit, another dtype or device of x and y, infinite values, or a location that is
+            not finite where the mask is True.
 
     Example:
         >>> x = torch.rand(1, 3, 2)
@@ -45,6 +47,11 @@ class PointSet:
             x.ndim == 3 and y.ndim == 3 and x.shape[:2] == y.shape[:2],
             f"A PointSet takes locations (B, N, X) and values (B, N, Y), got {tuple(x.shape)} and {tuple(y.shape)}.",
         )
+        require(
+            x.dtype == y.dtype and x.device == y.device,
+            f"Locations and values must share one dtype and device, got {x.dtype} on {x.device} and {y.dtype} on "
+            f"{y.device}. Bring one to the other, such as y.to(x).",
+        )
         mask = _mask(self.mask, y)
         _locations(x, mask, "PointSet")
         object.__setattr__(self, "x", _somewhere(x))
@@ -55,8 +62,9 @@ class PointSet:
         """Number of sets B."""
         return len(self.x)
 
-    def __getitem__(self, index: slice | Tensor) -> PointSet:
-        """Some of the sets."""
+    def __getitem__(self, index: int | slice | Tensor) -> PointSet:
+        """Some of the sets; of a number, a batch of that one."""
+        index = _one_or_more(index, len(self))
         return self._with(self.x[index], self.y[index], self.mask[index])
 
     @property
@@ -74,15 +82,16 @@ class PointSet:
         mask = self.mask if isinstance(where, torch.dtype) else self.mask.to(where)
         return self._with(self.x.to(where), self.y.to(where), mask)
 
-    def padded(self, length: int) -> PointSet:
-        """The same sets with `length` places each."""
+    def padded(self, length: int, at: Float[Tensor, "#B 1 X"] | None = None) -> PointSet:
+        """The same sets with `length` places each; those of sets without any lie `at`, by default in the origin."""
         more = length - self.x.shape[1]
         require(more >= 0, f"Sets of {self.x.shape[1]} places cannot be padded to {length}.")
         if more == 0:
             return self
-        first = self.x[:, :1] if self.x.shape[1] else self.x.new_zeros(len(self), 1, self.x.shape[2])
+        at = self.x.new_zeros(1, 1, self.x.shape[2]) if at is None else at
+        first = self.x[:, :1] if self.x.shape[1] else at
         return self._with(
-            torch.cat([self.x, first.expand(-1, more, -1)], 1),
+            torch.cat([self.x, first.expand(len(self), more, -1)], 1),
             torch.nn.functional.pad(self.y, (0, 0, 0, more)),
             torch.nn.functional.pad(self.mask, (0, more)),
         )
@@ -95,7 +104,7 @@ class PointSet:
         return made
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridSet:
     """Values of a field on a grid of lines parallel to the axes, a batch of grids of one size.
 
@@ -156,7 +165,7 @@ class GridSet:
         return PointSet(x, self.y.flatten(1, -2), self.mask.flatten(1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FieldTask:
     """Predict the target from the context: a batch of tasks.
 
@@ -200,7 +209,8 @@ class FieldTask:
         """Number of tasks B."""
         return len(self.context)
 
-    def __getitem__(self, index: slice | Tensor) -> FieldTask:
+    def __getitem__(self, index: int | slice | Tensor) -> FieldTask:
+        """Some of the tasks; of a number, a batch of that one."""
         return FieldTask(self.context[index], self.target[index])
 
     @property
@@ -229,6 +239,9 @@ class FieldTask:
 def collate(tasks: Sequence[FieldTask]) -> FieldTask:
     """One batch of several: shorter sets are padded and masked.
 
+    Padding lies where the first point of its set lies; that of a set without any where the other set of the same task
+    does, or else some other point of the batch: nowhere far from them all.
+
     Raises:
         InputError: no tasks, or such as differ in dimensions, values, dtype or device.
 
@@ -240,17 +253,28 @@ def collate(tasks: Sequence[FieldTask]) -> FieldTask:
         tensor([3, 5])
     """
     require(len(tasks) > 0, "No tasks were given: collate needs at least one.")
+    for task in tasks:
+        if not isinstance(task, FieldTask):
+            raise InputTypeError(f"collate takes tasks (FieldTask), got {type(task).__name__}.")
     kinds = {(task.dims, task.channels, task.context.x.dtype, task.context.x.device) for task in tasks}
     require(
         len(kinds) == 1,
         f"Tasks of one batch must share dimensions, values, dtype and device, got {sorted(map(str, kinds))}.",
     )
-    return FieldTask(*(_joined([getattr(task, name) for task in tasks]) for name in ("context", "target")))
+    firsts = [_first(task) for task in tasks]
+    anywhere = next((first[:1] for first in firsts if first is not None and len(first)), None)
+    places = [anywhere if first is None else first for first in firsts]
+    return FieldTask(*(_joined([getattr(task, name) for task in tasks], places) for name in ("context", "target")))
 
 
-def _joined(sets: list[PointSet]) -> PointSet:
+def _first(task: FieldTask) -> Tensor | None:
+    """A place `(B, 1, X)` of each task, of its context where there is one."""
+    return next((part.x[:, :1] for part in (task.context, task.target) if part.x.shape[1]), None)
+
+
+def _joined(sets: list[PointSet], places: list[Tensor | None]) -> PointSet:
     length = max(part.x.shape[1] for part in sets)
-    sets = [part.padded(length) for part in sets]
+    sets = [part.padded(length, at) for part, at in zip(sets, places, strict=True)]
     return sets[0]._with(*(torch.cat([getattr(part, name) for part in sets]) for name in ("x", "y", "mask")))
 
 
@@ -261,6 +285,18 @@ def _tensor(value: object, name: str) -> Tensor:
     return value
 
 
+def _one_or_more(index: int | slice | Tensor, count: int) -> slice | Tensor:
+    """A number as the slice of one. `IndexError` beyond the end is how Python's `for` knows where to stop."""
+    if isinstance(index, bool):
+        raise InputTypeError(f"Sets are chosen by a number, a slice or a tensor, got {index}.")
+    if not isinstance(index, int | np.integer):
+        return index
+    if not -count <= index < count:
+        raise IndexError(f"There is no number {index}: there are {count}, counted from 0.")
+    index = int(index) % count
+    return slice(index, index + 1)
+
+
 def _mask(mask: Tensor | None, y: Tensor) -> Tensor:
     """What was observed: said by the mask, and not NaN."""
     if mask is not None:
@@ -268,6 +304,10 @@ def _mask(mask: Tensor | None, y: Tensor) -> Tensor:
             isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == y.shape[:-1],
             f"mask must be a boolean tensor of shape {tuple(y.shape[:-1])}, got "
             f"{getattr(mask, 'dtype', type(mask).__name__)} {tuple(getattr(mask, 'shape', ()))}.",
+        )
+        require(
+            mask.device == y.device,
+            f"The mask is on {mask.device} and the values on {y.device}. Bring it there: mask.to({str(y.device)!r}).",
         )
     known = ~torch.isnan(y).any(-1)
     mask = known if mask is None else mask & known
@@ -277,11 +317,14 @@ def _mask(mask: Tensor | None, y: Tensor) -> Tensor:
 
 
 def _somewhere(x: Float[Tensor, "B N X"]) -> Float[Tensor, "B N X"]:
-    """Locations of masked points that are not finite, moved to the first of the set that is; or to 0."""
+    """Locations of masked points that are not finite, moved to the first of the set that is; where none
+    is, to one of another set, or to 0."""
     bad = ~torch.isfinite(x).all(-1)
     if not bool(bad.any()):
         return x
-    first = torch.where(bad.all(1)[:, None], 0, x[torch.arange(len(x)), (~bad).int().argmax(1)])
+    known = x[~bad]
+    other = known[0] if len(known) else x.new_zeros(x.shape[2])
+    first = torch.where(bad.all(1)[:, None], other, x[torch.arange(len(x)), (~bad).int().argmax(1)])
     return torch.where(bad[..., None], first[:, None], x)
 
 
