@@ -303,3 +303,17 @@ def test_gibbs_figures(generator):
     task = family.tasks(300, generator)
     gain, error = mean_and_error(family.oracle_log_prob(task) - family.averaged_log_prob(task, 43))
     assert abs(gain - 0.043) < 4 * math.hypot(error, 0.003)
+
+
+def test_the_first_number_of_a_kernel_is_its_lengthscale():
+    for kind in (RBF, Matern, Periodic):
+        assert kind(0.3) == kind(lengthscale=0.3) and kind(0.3).variance == 1
+    assert Gibbs(0.2, 3.0, variance=2.0) == Gibbs(quick=0.2, slow=3.0, variance=2.0)
+    with pytest.raises(TypeError, match="positional"):
+        RBF(0.3, 2.0)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("options", [{"num_context": 3}, {"centre": 1.0}, {"centre": (1.0, 2.0, 3.0)}])
+def test_ranges_are_pairs(options):
+    with pytest.raises(InputError, match="must be a range"):
+        GPTasks(RBF(), **options)

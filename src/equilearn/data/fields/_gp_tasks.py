@@ -76,6 +76,10 @@ class GPTasks:
             raise InputTypeError(f"kernel must be a Kernel, such as RBF(), got {type(self.kernel).__name__}.")
         if not self.dtype.is_floating_point:
             raise InputTypeError(f"dtype must be a floating-point dtype, got {self.dtype}.")
+        for name in ("centre", "num_context"):
+            ends = getattr(self, name)
+            if not isinstance(ends, tuple | list) or len(ends) != 2:
+                raise InputTypeError(f"{name} must be a range (least, most) of two numbers, got {ends!r}.")
         low, high = self.centre
         require(
             math.isfinite(low) and math.isfinite(high) and low <= high and math.isfinite(self.shift),

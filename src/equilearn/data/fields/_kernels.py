@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -21,27 +21,27 @@ class Kernel(ABC):
     they are have `stationary = False`, and those that come in kinds say how many as `states`.
 
     Args:
-        variance: `k(x, x)`.
+        variance: `k(x, x)`; by keyword alone, as `RBF(0.3)` is one of lengthscale 0.3.
 
     Raises:
         InputError: a parameter that is not positive and finite.
     """
 
-    variance: float = 1.0
+    variance: float = field(default=1.0, kw_only=True)
 
     stationary = True
     states = 1
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InputTypeError(
-                    f"{field.name} of {type(self).__name__} must be a positive number, got {type(value).__name__}."
+                    f"{each.name} of {type(self).__name__} must be a positive number, got {type(value).__name__}."
                 )
             require(
                 math.isfinite(value) and value > 0,
-                f"{field.name} of {type(self).__name__} must be positive and finite, got {value:g}.",
+                f"{each.name} of {type(self).__name__} must be positive and finite, got {value:g}.",
             )
 
     def __call__(
