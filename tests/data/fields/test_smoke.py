@@ -208,10 +208,30 @@ def test_bad_tasks(generator):
         (fields, {"target": 0}, "target must be a whole number >= 1"),
         (fields[0], {}, r"fields must be \(S, H, W\)"),
         (fields[:0], {}, "not empty"),
-        (torch.full((1, 8, 8), float("nan")), {}, "fields holds 64 NaN"),
+        (torch.full((1, 8, 8), float("nan")), {}, "fields holds 32 NaN"),
     ):
         with pytest.raises(InputError, match=words):
             smoke_tasks(given, 2, generator, **{"patch": (4, 4), "context": 3, **options})
     for call in (lambda: smoke_fields(0, generator), lambda: smoke_fields(1, generator, size=4)):
         with pytest.raises(InputError, match="must be a whole number"):
             call()
+
+
+def test_only_what_is_drawn_is_read(generator):
+    """A look at all of the fields for each draw would cost more than the draw."""
+    fields = torch.rand(1, 64, 64)
+    fields[0, 0, 0] = float("nan")
+    task = smoke_tasks(fields, 3, generator, patch=(4, 4), context=3)
+    assert torch.cat([task.context.x, task.target.x], 1).sum(2).min() > 0  # none holds the corner
+    with pytest.raises(InputError, match="fields holds"):
+        smoke_tasks(fields[:, :5, :5], 30, generator, patch=(4, 4), context=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"patch": 4}, "patch must be"), ({"context": (1, 2, 3)}, "context must")]
+)
+def test_options_of_other_kinds_are_named(options, words, generator):
+    with pytest.raises(InputError, match=words):
+        smoke_tasks(torch.rand(1, 8, 8), 2, generator, **{"patch": (4, 4), "context": 3, **options})
+    with pytest.raises(InputError, match="fields must be a tensor"):
+        smoke_tasks([[1.0]], 2, generator)

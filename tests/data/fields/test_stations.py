@@ -141,7 +141,16 @@ def test_several_variables_and_zones(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [([350, 359, 1], [-10, -1, 1]), ([-10, -1, 1], [-10, -1, 1]), ([179, -179, 178], [179, 181, 178])],
+    [
+        ([350, 359, 1], [-10, -1, 1]),
+        ([-10, -1, 1], [-10, -1, 1]),
+        ([179, -179, 178], [179, 181, 178]),
+        ([179, -179], [-181, -179]),  # of one form on either side of the date line: middle in [-180, 180)
+        ([179, -178.9], [-181, -178.9]),
+        ([179, 181], [-181, -179]),
+        ([540, 541], [-180, -179]),
+        ([-10, 170], [-10, 170]),
+    ],
 )
 def test_longitudes_without_a_jump(tmp_path, given, wanted):
     lines = [f"{i},50,{value},0,2020-01-01,1" for i, value in enumerate(given)]

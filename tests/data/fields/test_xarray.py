@@ -366,6 +366,48 @@ def test_files_that_follow_each_other(held):
         join([whole.region((50, 51)), whole])
     with pytest.raises(InputError, match="the first data hold a, the other b"):
         join([whole, from_xarray(data.rename(a="b"), "b")])
+    with pytest.raises(InputTypeError, match="join takes Gridded data"):
+        join([whole, data])
+
+
+def test_parts_that_are_joined_share_their_static_fields():
+    data = small(6)
+    data["height"] = (("lat", "lon"), np.arange(15.0).reshape(3, 5))
+    data["height"][0, 0] = np.nan
+    first, second = data.isel(time=slice(0, 3)), data.isel(time=slice(3, 6))
+    parts = [from_xarray(part, "a", static=["height"], reference="2020-02-28") for part in (first, second)]
+    assert torch.equal(join(parts).static[0, 1:], parts[0].static[0, 1:])
+    other = from_xarray(second, "a", reference="2020-02-28")
+    with pytest.raises(InputError, match="Static fields differ: height in the first data and none in the other"):
+        join([parts[0], other])
+    raised = from_xarray(second.assign(height=second["height"] + 1), "a", static=["height"], reference="2020-02-28")
+    with pytest.raises(InputError, match="or their values"):
+        join([parts[0], raised])
+
+
+def test_regions_a_turn_away():
+    data = small(2).assign_coords(lon=[350.0, 351.0, 352.0, 353.0, 354.0])
+    whole = from_xarray(data, "a")
+    assert whole.lon.tolist() == [-10, -9, -8, -7, -6]
+    for span in ((351, 353), (-9, -7), (711 - 720, 713 - 720), (-369, -367)):
+        part = whole.region(lon=span)
+        assert part.lon.tolist() == [-9, -8, -7] and torch.equal(part.values, whole.values[:, :, 1:4])
+    assert from_xarray(small(2), "a").region(lon=(358, 362)).lon.tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match=r"No cell has lon in \[10, 20\]"):
+        whole.region(lon=(10, 20))
+    for bad, words in ((5, "two numbers, got 5"), ((1, 2, 3), "two numbers"), (("a", "b"), "two numbers")):
+        with pytest.raises(InputTypeError, match=words):
+            whole.region(lon=bad)
+    with pytest.raises(InputError, match="least <= most"):
+        whole.region(lat=(52, 50))
+
+
+def test_metres_are_not_turned():
+    metres = [1000.0, 1100.0, 1200.0]
+    axes = {"lat": ("lat", metres, {"units": "m"}), "lon": ("lon", [0.0, 100.0, 200.0, 300.0, 400.0], {"units": "m"})}
+    whole = from_xarray(small(2).assign_coords(axes), "a")
+    with pytest.raises(InputError, match="No cell has lon"):
+        whole.region(lon=(450, 500))
 
 
 # --- tasks ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import positive_int, require
+from equilearn._check import InputTypeError, positive_int, require
 from equilearn.data.fields._normalizer import Normalizer, same_units
 from equilearn.data.fields._patches import divide, observed_patches, range_of
 from equilearn.data.fields._sets import FieldTask, PointSet
@@ -92,11 +92,16 @@ class Gridded:
     def region(self, lat: tuple[float, float] | None = None, lon: tuple[float, float] | None = None) -> Gridded:
         """The cells with latitude and longitude in closed ranges.
 
+        Where no cell has such a longitude, one that is a whole turn away is meant: (350, 355) is (-10, -5).
+
         Raises:
             InputError: a range without cells.
         """
+        if lon is not None:
+            lon = _turned(_span(lon, "lon"), self.lon, self.lat)
         rows, columns = (
-            _within(axis, span, name) for axis, span, name in ((self.lat, lat, "lat"), (self.lon, lon, "lon"))
+            _within(axis, None if span is None else _span(span, name), name)
+            for axis, span, name in ((self.lat, lat, "lat"), (self.lon, lon, "lon"))
         )
         source = self.source.crop(rows, columns)
         return replace(
@@ -246,10 +251,28 @@ def _with_hours(x: Tensor, hours: Tensor) -> Tensor:
 
 
 def _patch(patch: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
-    require(len(patch) == 2, f"patch must be (rows, columns), got {patch}.")
+    require(isinstance(patch, tuple | list) and len(patch) == 2, f"patch must be (rows, columns), got {patch!r}.")
     h, w = (positive_int(n, "patch") for n in patch)
     require(h <= rows and w <= columns, f"A patch of {h} x {w} cells does not fit into a grid of {rows} x {columns}.")
     return h, w
+
+
+def _span(span: tuple[float, float], name: str) -> tuple[float, float]:
+    ends = tuple(span) if isinstance(span, tuple | list) else ()
+    if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+        raise InputTypeError(f"{name} must be a range (least, most) of two numbers, got {span!r}.")
+    require(ends[0] <= ends[1], f"{name} must be (least, most) with least <= most, got {span}.")
+    return ends
+
+
+def _turned(span: tuple[float, float], lon: Tensor, lat: Tensor) -> tuple[float, float]:
+    """A range of longitudes as the grid counts them. Coordinates that can be no degrees are left alone."""
+    degrees = float(lat.abs().max()) <= 90 and float(lon.max() - lon.min()) <= 360
+    for turn in (0, -360, 360) if degrees else ():
+        low, high = span[0] + turn, span[1] + turn
+        if bool(((lon >= low) & (lon <= high)).any()):
+            return low, high
+    return span
 
 
 def _within(axis: Tensor, span: tuple[float, float] | None, name: str) -> slice:

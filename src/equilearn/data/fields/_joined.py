@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equilearn._check import require
+from equilearn._check import InputTypeError, require
 from equilearn.data.fields._gridded import Gridded
 from equilearn.data.fields._source import Held, Source
 
@@ -66,9 +66,13 @@ def join(parts: Sequence[Gridded]) -> Gridded:
     """Data of one grid that follow each other in time.
 
     Raises:
-        InputError: other variables or units, another grid or reference date, times that do not follow each other.
+        InputError: other variables or units, another grid, static fields or reference date, times that do not follow
+            each other.
     """
     require(len(parts) > 0, "No data were given: join needs at least one.")
+    for part in parts:
+        if not isinstance(part, Gridded):
+            raise InputTypeError(f"join takes Gridded data, as of from_xarray, got {type(part).__name__}.")
     first = parts[0]
     for part in parts[1:]:
         first.require_like(part)
@@ -78,6 +82,13 @@ def join(parts: Sequence[Gridded]) -> Gridded:
             and torch.allclose(part.lat, first.lat, rtol=0, atol=1e-4)
             and torch.allclose(part.lon, first.lon, rtol=0, atol=1e-4),
             "Data on different grids cannot be joined: latitudes or longitudes differ.",
+        )
+        require(
+            part.static_names == first.static_names
+            and part.static.shape == first.static.shape
+            and torch.allclose(part.static, first.static.to(part.static), rtol=1e-5, atol=1e-6, equal_nan=True),
+            f"Static fields differ: {', '.join(first.static_names) or 'none'} in the first data and "
+            f"{', '.join(part.static_names) or 'none'} in the other, or their values. Read all parts with the same.",
         )
         require(part.reference == first.reference, f"Hours count from {first.reference} and from {part.reference}.")
     hours = torch.cat([part.hours for part in parts])

@@ -20,7 +20,9 @@ Draw = Callable[[int], tuple[Tensor, Tensor]]
 
 def range_of(value: int | tuple[int, int], name: str, least: int = 0) -> tuple[int, int]:
     """`(least, most)` of a number or a range of numbers."""
-    low, high = value if isinstance(value, tuple) else (value, value)
+    ends = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    require(len(ends) == 2, f"{name} must be a number or (least, most), got {value!r}.")
+    low, high = ends
     low, high = positive_int(low, name, least), positive_int(high, name, least)
     require(low <= high, f"{name} must be (least, most) with least <= most, got {value}.")
     return low, high

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import finite, positive_int, require
+from equilearn._check import InputTypeError, finite, positive_int, require
 from equilearn.data._cache import cached
 from equilearn.data.fields._patches import divide, observed_patches, range_of
 from equilearn.data.fields._plume import INFLOW, OBSTACLE, Box, Sources
@@ -112,8 +112,8 @@ def smoke_tasks(
         Tasks whose locations are `(row, column)` in cells from the bottom left corner of the field, not of the patch.
 
     Raises:
-        InputError: a patch larger than the fields, an empty range, no cell left for a target, values that are not
-            finite; no smoke anywhere where patches must have some.
+        InputError: a patch larger than the fields, an empty range, no cell left for a target, values in a patch drawn
+            that are not finite; no smoke anywhere where patches must have some.
 
     Cost: O(batch P log P) for patches of P cells.
 
@@ -123,11 +123,14 @@ def smoke_tasks(
         >>> (task.context.count + task.target.count).tolist()
         [64, 64, 64, 64]
     """
+    if not isinstance(fields, Tensor):
+        raise InputTypeError(f"fields must be a tensor (S, H, W), got {type(fields).__name__}.")
     require(
         fields.ndim == 3 and fields.is_floating_point() and fields.numel() > 0,
         f"fields must be (S, H, W), floating-point and not empty, got {fields.dtype} {tuple(fields.shape)}.",
     )
     positive_int(batch, "batch")
+    require(isinstance(patch, tuple | list) and len(patch) == 2, f"patch must be (rows, columns), got {patch!r}.")
     h, w = (positive_int(n, "patch") for n in patch)
     require(
         h <= fields.shape[1] and w <= fields.shape[2],
@@ -144,11 +147,10 @@ def smoke_tasks(
         )
         rows = (row[:, None] + torch.arange(h, device=fields.device))[:, :, None].expand(n, h, w)
         columns = (column[:, None] + torch.arange(w, device=fields.device))[:, None].expand(n, h, w)
-        y = fields[which[:, None, None], rows, columns].flatten(1).unsqueeze(-1)
+        y = finite(fields[which[:, None, None], rows, columns], "fields").flatten(1).unsqueeze(-1)
         if not clear:  # air without smoke counts as not observed, and is drawn again
             y = torch.where((y > 0.01).any(1, keepdim=True), y, torch.nan)
         return torch.stack([rows, columns], -1).flatten(1, 2).to(y), y
 
-    finite(fields, "fields")
     x, y, observed = observed_patches(draw, batch, least)
     return divide(x, y, observed, seen, wanted, generator)

@@ -192,9 +192,11 @@ def _moment(text: str, what: str) -> datetime:
 
 
 def _longitudes(values: np.ndarray) -> np.ndarray:
-    """Degrees east without a jump between stations, in one form whichever way the file counts."""
-    if np.ptp(values) < 180 and -180 <= values.mean() < 180:
-        return values
-    turned = np.exp(1j * np.deg2rad(values)).mean()
-    centre = np.rad2deg(np.angle(turned)) if abs(turned) > 1e-9 else 0.0
-    return centre + np.mod(values - centre + 180.0, 360.0) - 180.0
+    """Degrees east without a jump between stations, in one form whichever way the file counts: middle in [-180, 180),
+    as of grids."""
+    if np.ptp(values) >= 180:
+        turned = np.exp(1j * np.deg2rad(values)).mean()
+        centre = np.rad2deg(np.angle(turned)) if abs(turned) > 1e-9 else 0.0
+        values = values - 360.0 * np.floor((values - centre + 180.0) / 360.0)
+    middle = (values.min() + values.max()) / 2
+    return values - 360.0 * np.floor((middle + 180.0) / 360.0)
