@@ -24,6 +24,9 @@ def test_inverse_distances_by_hand():
     found = model(FieldTask(seen, wanted)).mean[0, :, 0]
     assert float(found[0]) == pytest.approx((1 / 1 + 5 / 3) / (1 + 1 / 3), rel=1e-5)
     assert float(found[1]) == pytest.approx(1.0, abs=1e-4)  # upon a point: its value
+    many = task(2, context=40, dtype=torch.float32)
+    far = many.moved(lambda x: x + 60)
+    torch.testing.assert_close(InverseDistance()(far).mean, InverseDistance()(many).mean, rtol=1e-3, atol=1e-3)
     fitted = InverseDistance().fit(task(1, dtype=torch.float32))
     empty = fitted(task(1, context=0, dtype=torch.float32))
     assert torch.equal(empty.mean, fitted.mean.expand_as(empty.mean)) and float(fitted.prior) > 0
@@ -86,6 +89,9 @@ def test_empirical_process_is_conditioning_of_its_covariance():
     )
     torch.testing.assert_close(found.mean[0, :, 0], hand.mean[:, 0] + values.mean(0)[wanted])
     torch.testing.assert_close(found.std[0, :, 0], hand.var.sqrt())
+    unknown = PointSet(given.target.x + 1e6, torch.full_like(given.target.y, math.nan))
+    with pytest.raises(InputError, match="off the cells"):
+        model(FieldTask(given.context, unknown))
     with pytest.raises(InputError, match="off the cells"):
         model(given.moved(lambda x: x + 0.5))
 
@@ -93,6 +99,12 @@ def test_empirical_process_is_conditioning_of_its_covariance():
 def test_bad_input():
     with pytest.raises(InputError, match="two times"):
         EmpiricalGP(torch.zeros(2, 1), torch.zeros(1, 2))
+    with pytest.raises(InputError, match="length must be positive"):
+        StationaryGP(0.0)
+    with pytest.raises(InputError, match="two known targets"):
+        InverseDistance().fit(task(1, targets=0, dtype=torch.float32))
+    with pytest.raises(InputError, match="varies nowhere"):
+        EmpiricalGP(torch.zeros(2, 1), torch.zeros(3, 2))
     with pytest.raises(InputError, match="power"):
         InverseDistance(0.0)
     two = PointSet(torch.zeros(1, 2, 1), torch.zeros(1, 2, 2))

@@ -22,7 +22,7 @@ def points(seed, batch=2, count=7, dims=2, dtype=torch.float64):
 
 def slow_to_lattice(conv, x, y, mask, cells):
     """One cell after another."""
-    length = float(conv.log_length.detach().exp())
+    length = float(conv.length.detach())
     out = torch.zeros(len(x), cells.shape[1], 1 + y.shape[2], dtype=x.dtype)
     for b in range(len(x)):
         for c in range(cells.shape[1]):
@@ -46,7 +46,7 @@ def test_to_lattice_and_back(dims, dtype, tolerance):
     read = conv.to_points(field, lattice, x)
     apart = x[:, :, None] - cells[:, None]
     taper = (1 - (apart / (6 * 0.5)).square()).clamp_min(0).square().prod(-1)
-    length = float(conv.log_length.detach().exp())
+    length = float(conv.length.detach())
     weight = torch.exp(-apart.square().sum(-1) / (2 * length**2)) * taper
     wanted = weight @ field.flatten(2).mT / weight.sum(-1, keepdim=True)
     torch.testing.assert_close(read, wanted, rtol=50 * tolerance, atol=50 * tolerance)
@@ -76,7 +76,7 @@ def test_reading_near_cells_alone(dims, dtype, monkeypatch):
     for gather in (10**9, 0):
         monkeypatch.setattr(room, "GATHER", gather)
         read = conv.to_points(field, lattice, x)
-        found.append((read, *torch.autograd.grad(read.square().sum(), [field, conv.log_length])))
+        found.append((read, *torch.autograd.grad(read.square().sum(), [field, conv.log_ratio])))
     slack = 1e-5 if dtype == torch.float32 else 1e-12
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=10 * slack, atol=slack)

@@ -192,10 +192,50 @@ def test_training_lowers_the_loss_and_keeps_the_best(tmp_path):
     before = log_likelihoods(model, held_out).mean()
     fitted = fit_process(model, draw, steps=60, learning_rate=1e-2, validation=held_out, seed=3)
     after = log_likelihoods(model, held_out)
+    assert 0 <= float(model.region[0, 0]) < 0.1 < 3.9 < float(model.region[0, 1]) <= 4
     assert after.shape == (64,) and float(after.mean() - before) > 0.2
     assert fitted.steps == 60
     with pytest.raises(InputError, match="NeuralProcess"):
         fit_process(torch.nn.Linear(1, 1), draw)  # type: ignore[arg-type]
+
+
+def test_equivariant_part_stays_so_when_saved(tmp_path):
+    model = ConvCNP(1, spacing=0.5, width=4, depth=1, fixed=FixedInputs(2, [(-2.0, 2.0)], out=4)).double()
+    part = model.equivariant_part()
+    save(part, tmp_path / "part.safetensors")
+    again = load(copy.deepcopy(model), tmp_path / "part.safetensors").eval()
+    given = task(1)
+    assert torch.equal(again(given).mean, part.eval()(given).mean) and again.strength == part.strength == 0
+    assert not torch.equal(again(given).mean, model.eval()(given).mean) and model.strength == 1
+    model.strength = 0.0
+    assert torch.equal(model(given).mean, part(given).mean)
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_padding_of_targets_means_nothing_without_a_context(name):
+    model = make(name, 2)
+    long, short = task(batch=1, context=0, targets=9, seed=1), task(batch=1, context=0, targets=3, seed=2)
+    together = model(collate([long, short]))
+    torch.testing.assert_close(together.mean[1:, :3], model(short).mean, rtol=0, atol=1e-13)
+
+
+def test_every_parameter_learns():
+    for name in ("TNP", "PTTNP", "TETNP", "TEPTTNP"):
+        model = make(name, 2)
+        model(task()).mean.square().sum().backward()
+        assert not [n for n, p in model.named_parameters() if p.grad is None]
+
+
+def test_a_unet_sees_no_farther_than_it_says():
+    from equilearn.processes._lattice_nets import UNet
+
+    for levels, kernel in ((1, 3), (2, 3), (3, 5)):
+        net = UNet(1, 2, levels, kernel).double()
+        field = torch.randn(1, 2, 256, dtype=torch.float64, requires_grad=True)
+        for cell in range(128, 128 + net.multiple):
+            (grad,) = torch.autograd.grad(net(field)[0, :, cell].sum(), field)
+            seen = grad[0].abs().sum(0).nonzero().flatten()
+            assert int((seen - cell).abs().max()) <= net.reach
 
 
 def test_outside_of_the_region_it_says_so():
@@ -219,7 +259,11 @@ def test_outside_of_the_region_it_says_so():
         (lambda: ConvCNP(2, spacing=1.0, fixed=FixedInputs(4, [(0, 1)], out=32)), "2 coordinates"),
         (lambda: TETNP(1, fixed=FixedInputs(4, [(0, 1)])), "out=64"),
         (lambda: TETNP(1, width=10, heads=4), "multiple of heads"),
-        (lambda: TEPTTNP(2, distance=True), "pseudo-tokens do not"),
+        (lambda: TEPTTNP(2, spread=-1.0), "spread must be positive"),
+        (lambda: CNP(1)(task(1)), "float64"),
+        (lambda: CNP(1).set_normalizer(torch.zeros(3), 1.0), "got \\(3,\\)"),
+        (lambda: ConvCNP(1, spacing=1.0, depth=0), "depth"),
+        (lambda: ConvCNP(1, spacing=1.0, lengths=()), "lengths"),
         (lambda: EquivCNP(3, spacing=1.0), "1 or 2 dimensions"),
         (lambda: EquivCNP(1, spacing=1.0, group=object()), "mirror"),
         (lambda: CNP(0), "dims"),

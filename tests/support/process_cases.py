@@ -35,7 +35,9 @@ def make(name, dims, bent=False):
     made = {
         "ConvCNP": lambda: ConvCNP(dims, spacing=0.25, kernel_size=3, **SMALL, **more),
         "UNet": lambda: ConvCNP(dims, spacing=0.25, net="unet", kernel_size=3, width=8, depth=2, **more),
-        "separable": lambda: ConvCNP(dims, spacing=0.25, kernel_size=3, separable=True, **SMALL, **more),
+        "separable": lambda: ConvCNP(
+            dims, spacing=0.25, kernel_size=3, separable=True, lengths=(0.7, 3.0), centred=True, **SMALL, **more
+        ),
         "EquivCNP": lambda: EquivCNP(dims, spacing=0.25, kernel_size=3, fields=2, **SMALL, **more),
         "RelaxedConvCNP": lambda: RelaxedConvCNP(dims, spacing=0.25, kernel_size=3, domain=BOX[:dims], **SMALL),
         "RelaxedUNet": lambda: RelaxedConvCNP(

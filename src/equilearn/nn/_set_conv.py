@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from equilearn._check import InputError, positive_int, require
 
-MOST_CELLS = 1 << 22
-"""Cells of the largest lattice of one set."""
+MOST_CELLS = 1 << 24
+"""Cells of the lattices of a batch together."""
 LEAST_EXPONENT = -40.0
 """Weights fall to exp(-40) and no further: below, numbers would be denormal, which processors multiply slowly."""
 READ_REACH = 6
@@ -75,27 +75,28 @@ def lattice_around(
         multiple: of which first cells and sizes are multiples, as networks that pool need it.
 
     Raises:
-        InputError: a lattice of more than four million cells.
+        InputError: more than sixteen million cells in all.
     """
+    require(0 < spacing < math.inf, f"spacing must be positive, got {spacing}.")
     infinity = torch.full((), math.inf, dtype=parts[0][0].dtype, device=parts[0][0].device)
     low = _extreme([torch.where(mask[..., None], x, infinity) for x, mask in parts], largest=False)
     high = _extreme([torch.where(mask[..., None], x, -infinity) for x, mask in parts], largest=True)
     empty = low > high
     low, high = torch.where(empty, 0, low), torch.where(empty, 0, high)
-    reach = (high - low).amax(0) / (spacing * multiple) if len(low) else low.new_zeros(low.shape[1])
-    cells = [multiple * (float(n) + 2) + 2 * margin for n in reach]
+    if len(low) == 0:
+        return Lattice(torch.zeros(0, low.shape[1], dtype=torch.int64), (multiple,) * low.shape[1], spacing)
+    reach = (high - low).amax(0)
+    cells = [float(n) / spacing + 2 * margin + multiple for n in reach]
     require(
-        math.prod(cells) <= MOST_CELLS and float(low.abs().amax() if len(low) else 0) / spacing < 2**62,
-        f"Points that reach over {[round(float(n * spacing * multiple), 3) for n in reach]} need a lattice of about "
-        f"{math.prod(cells):.2g} cells at a spacing of {spacing:g}; at most {MOST_CELLS:,} are allowed. Use a larger "
-        "spacing, smaller patches, or other units.",
+        len(low) * math.prod(cells) <= MOST_CELLS and float(low.abs().amax()) / spacing < 2**62,
+        f"Points that reach over {[round(float(n), 3) for n in reach]} in one of {len(low)} tasks need lattices of "
+        f"{len(low) * math.prod(cells):.2g} cells at a spacing of {spacing:g}; at most {MOST_CELLS:,} are allowed. Use "
+        "a larger spacing, smaller patches, fewer tasks at a time, or other units.",
     )
-    step = spacing * multiple
     first = multiple * torch.floor((torch.floor(low / spacing) - margin) / multiple).long()
     last = torch.ceil(high / spacing).long() + margin
-    longest = (last - first).amax(0) + 1 if len(low) else torch.ones(low.shape[1], dtype=torch.int64)
+    longest = (last - first).amax(0) + 1
     sizes = tuple(multiple * math.ceil(int(n) / multiple) for n in longest)
-    require(step > 0, f"spacing must be positive, got {spacing}.")
     return Lattice(first, sizes, spacing)
 
 
@@ -132,14 +133,23 @@ class SetConv(nn.Module):
         tensor([3., 4., 5.])
     """
 
+    initial: Tensor
+
     def __init__(self, length: float):
         super().__init__()
         require(0 < length < math.inf, f"The length must be positive, got {length}.")
-        self.log_length = nn.Parameter(torch.tensor(math.log(length)))
+        # What is learned is the logarithm of a ratio, so that weight decay knows no unit of length.
+        self.register_buffer("initial", torch.tensor(float(length)))
+        self.log_ratio = nn.Parameter(torch.zeros(()))
+
+    @property
+    def length(self) -> Tensor:
+        """As it is now."""
+        return self.initial * self.log_ratio.exp()
 
     def weights(self, x: Float[Tensor, "B N X"], lattice: Lattice) -> list[Float[Tensor, "B N n"]]:
         """For each dimension the weights of each cell for each point."""
-        scale = (-self.log_length).exp().to(x.dtype) * math.sqrt(0.5)
+        scale = math.sqrt(0.5) / self.length.to(x.dtype)
         return [
             torch.exp(((x[..., d, None] - axis[:, None, :]) * scale).square().neg().clamp_min(LEAST_EXPONENT))
             for d, axis in enumerate(lattice.axes(x.dtype))
@@ -186,12 +196,12 @@ class SetConv(nn.Module):
             shape = [len(x), *[1] * (found.ndim - 3), weight.shape[2], weight.shape[1]]
             found = (found * weight.mT.view(shape)).sum(-2)
             total = total * weight.sum(-1)
-        return (found / total[:, None]).mT
+        return (found / total[:, None].clamp_min(_least(x.dtype))).mT
 
     def _read_near(self, field: Tensor, lattice: Lattice, x: Tensor) -> Tensor:
         """From the cells around each point alone: O(N C 13^X), where lattices are large."""
         around = torch.arange(-READ_REACH, READ_REACH + 1, device=x.device)
-        scale = (-self.log_length).exp().to(x.dtype) * math.sqrt(0.5)
+        scale = math.sqrt(0.5) / self.length.to(x.dtype)
         flat = torch.zeros(*x.shape[:2], 1, dtype=torch.int64, device=x.device)
         weight = x.new_ones(*x.shape[:2], 1)
         for d, size in enumerate(lattice.sizes):
@@ -206,10 +216,15 @@ class SetConv(nn.Module):
         cells = field.flatten(2).mT  # (B, cells, C)
         rows = torch.arange(len(x), device=x.device)[:, None, None]
         found = weight.unsqueeze(-2) @ cells[rows, flat]
-        return found.squeeze(-2) / weight.sum(-1, keepdim=True)
+        return found.squeeze(-2) / weight.sum(-1, keepdim=True).clamp_min(_least(x.dtype))
 
     def extra_repr(self) -> str:
-        return f"length={float(self.log_length.detach().exp()):.3g}"
+        return f"length={float(self.length.detach()):.3g}"
+
+
+def _least(dtype: torch.dtype) -> float:
+    """Of a sum of weights by which one divides: in three dimensions tiny lengths let all weights vanish."""
+    return torch.finfo(dtype).tiny
 
 
 def _taper(r: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from equilearn.processes._base import NeuralProcess
 from equilearn.processes._baselines import EmpiricalGP, InverseDistance, StationaryGP
 from equilearn.processes._cnp import CNP
 from equilearn.processes._conv_cnp import ConvCNP, EquivCNP, RelaxedConvCNP
-from equilearn.processes._deviation import Deviation, deviation, equivariance_error
+from equilearn.processes._deviation import FieldDeviation, deviation, equivariance_error
 from equilearn.processes._fit import fit_process, log_likelihoods, negative_log_likelihood
 from equilearn.processes._predictive import Predictive
 from equilearn.processes._tnp import PTTNP, TEPTTNP, TETNP, TNP
@@ -19,9 +19,9 @@ from equilearn.processes._tnp import PTTNP, TEPTTNP, TETNP, TNP
 __all__ = [
     "CNP",
     "ConvCNP",
-    "Deviation",
     "EmpiricalGP",
     "EquivCNP",
+    "FieldDeviation",
     "InverseDistance",
     "NeuralProcess",
     "PTTNP",

@@ -81,7 +81,9 @@ class Attention(nn.Module):
             rows = slice(start, start + step)
             given = (plain[:, :, rows], difference.to[:, rows], difference.of)
             if torch.is_grad_enabled():
-                parts.append(checkpoint(self._bent, *given, difference.distance, use_reentrant=False))
+                parts.append(
+                    checkpoint(self._bent, *given, difference.distance, use_reentrant=False, preserve_rng_state=False)
+                )
             else:
                 parts.append(self._bent(*given, difference.distance))
         return torch.cat(parts, 2)

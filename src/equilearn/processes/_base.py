@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from equilearn._check import InputTypeError, positive_int, require
+from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.data.fields import FieldTask, PointSet
 from equilearn.processes._predictive import Predictive
-from equilearn.relaxation import equivariant_only
+from equilearn.relaxation import equivariant_only, relaxations, set_strength
 
 
 class NeuralProcess(nn.Module, ABC):
@@ -72,12 +72,8 @@ class NeuralProcess(nn.Module, ABC):
         knows nothing.
         """
         self._warn_outside(task)
-        was = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self(task)
-        finally:
-            self.train(was)
 
     @torch.no_grad()
     def sample(
@@ -90,12 +86,8 @@ class NeuralProcess(nn.Module, ABC):
         Source: Bruinsma et al. 2023, Autoregressive Conditional Neural Processes.
         """
         self.check(task)
-        was = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return _autoregressive(self, task, positive_int(count, "count"), generator)
-        finally:
-            self.train(was)
 
     def set_normalizer(self, mean: Tensor | float, std: Tensor | float) -> None:
         """Values are seen as `(y - mean) / std`; one number, or one a channel.
@@ -103,7 +95,13 @@ class NeuralProcess(nn.Module, ABC):
         Raises:
             InputError: numbers that are not finite, or a std that is not positive.
         """
-        mean, std = (torch.as_tensor(value).to(self.y_mean).expand(self.channels) for value in (mean, std))
+        given = [torch.as_tensor(value).to(self.y_mean) for value in (mean, std)]
+        for value in given:
+            require(
+                value.ndim == 0 or tuple(value.shape) in ((1,), (self.channels,)),
+                f"A normaliser is one number, or {self.channels} for the values of a point, got {tuple(value.shape)}.",
+            )
+        mean, std = (value.expand(self.channels) for value in given)
         require(
             bool(torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()),
             f"A normaliser needs finite means and positive deviations, got {mean.tolist()} and {std.tolist()}.",
@@ -127,13 +125,21 @@ class NeuralProcess(nn.Module, ABC):
             yield self
 
     def equivariant_part(self) -> NeuralProcess:
-        """A copy whose fixed inputs are off for good, until its `enabled` are set again."""
+        """A copy whose fixed inputs are at strength 0, which is saved with it; of a strict process simply a copy."""
         part = copy.deepcopy(self)
-        from equilearn.relaxation import relaxations
-
-        for module in relaxations(part):
-            module.enabled = False
+        if relaxations(part):
+            set_strength(part, 0.0)
         return part
+
+    @property
+    def strength(self) -> float:
+        """The dial of its fixed inputs: 1 as trained, 0 for the equivariant process. May be set."""
+        parts = relaxations(self)
+        return float(parts[0].strength) if parts else 0.0
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        set_strength(self, value)
 
     def check(self, task: FieldTask) -> None:
         """Raise `InputError` where a task does not fit."""
@@ -144,6 +150,12 @@ class NeuralProcess(nn.Module, ABC):
             f"This {type(self).__name__} takes {self.dims} coordinates and {self.channels} values a point, got "
             f"{task.dims} and {task.channels}.",
         )
+        given, own = task.context.x, self.y_mean
+        if given.dtype != own.dtype or given.device != own.device:
+            raise InputError(
+                f"The task is {given.dtype} on {given.device}, the process {own.dtype} on {own.device}. Use "
+                f"task.to({own.dtype}), task.to({str(own.device)!r}), or move the process."
+            )
 
     def _warn_outside(self, task: FieldTask) -> None:
         for name in ("context", "target"):
@@ -160,12 +172,25 @@ class NeuralProcess(nn.Module, ABC):
                 )
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode; afterwards every module is in the mode that it was in."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
 def _autoregressive(
     model: NeuralProcess, task: FieldTask, count: int, generator: torch.Generator | None
 ) -> Float[Tensor, "count B N Y"]:
     target = task.target
     batch, points = target.x.shape[:2]
-    order = torch.rand(batch, points, generator=generator).argsort(1).to(target.x.device)
+    where = target.x.device if generator is None else generator.device
+    order = torch.rand(batch, points, generator=generator, device=where).argsort(1).to(target.x.device)
     back = order.argsort(1)
     x = target.x.gather(1, order[..., None].expand_as(target.x)).repeat(count, 1, 1)
     context = task.context.padded(task.context.x.shape[1] + points)

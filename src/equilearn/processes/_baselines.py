@@ -12,6 +12,8 @@ from equilearn._check import InputError, require
 from equilearn.data.fields import FieldTask, PointSet, condition
 from equilearn.processes._predictive import Predictive
 
+CELLS_COMPARED = 2_000
+"""Cells among which the least distance is looked for."""
 FLOOR = 1e-6
 """Least share of the variance that is noise: duplicated places would make a covariance singular."""
 
@@ -43,8 +45,10 @@ class InverseDistance(nn.Module):
 
     def forward(self, task: FieldTask) -> Predictive:
         context, target = task.context, task.target
-        apart = torch.cdist(target.x, context.x).clamp_min(1e-6)
-        weight = (apart / apart.amin(-1, keepdim=True).clamp_min(1e-6)).pow(-self.power) if apart.shape[-1] else apart
+        apart = _distances(target.x, context.x).masked_fill(~context.mask[:, None], math.inf)
+        nearest = apart.amin(-1, keepdim=True) if apart.shape[-1] else apart
+        floor = 1e-6 * nearest.where(torch.isfinite(nearest), 1).clamp_min(1e-30)
+        weight = (nearest.clamp_min(1e-30) / apart.maximum(floor)).pow(self.power)
         weight = weight * context.mask[:, None]
         total = weight.sum(-1, keepdim=True)
         known = total > 0
@@ -56,6 +60,7 @@ class InverseDistance(nn.Module):
     def fit(self, task: FieldTask) -> InverseDistance:
         """Deviations from what these tasks show."""
         y, mask = task.target.y, task.target.mask
+        require(int(mask.sum()) > 1, f"fit needs two known targets at least, got {int(mask.sum())}.")
         self.mean.copy_(y[mask].mean())
         self.prior.copy_(y[mask].std())
         self.std.copy_((self(task).mean - y)[mask].square().mean().sqrt())
@@ -86,6 +91,7 @@ class StationaryGP(nn.Module):
 
     def __init__(self, length: float = 1.0):
         super().__init__()
+        require(0 < length < math.inf, f"length must be positive, got {length}.")
         self.log_length = nn.Parameter(torch.tensor(math.log(length), dtype=torch.float64))
         self.log_variance = nn.Parameter(torch.zeros((), dtype=torch.float64))
         self.log_noise = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))
@@ -118,6 +124,7 @@ class StationaryGP(nn.Module):
         """Mean from the targets; length, variance and noise by gradient ascent of the log evidence of the contexts."""
         _one_channel(task)
         context = task.context
+        require(bool(context.mask.any() and task.target.mask.any()), "fit needs observed contexts and known targets.")
         with torch.no_grad():
             self.mean.copy_(task.target.y[task.target.mask].double().mean())
         x, y = context.x.double(), context.y.double() - self.mean
@@ -166,11 +173,18 @@ class EmpiricalGP(nn.Module):
         self.register_buffer("cells", cells.double())
         self.register_buffer("mean", mean)
         self.register_buffer("factor", away.T.contiguous())
-        self.register_buffer("noise", noise * away.square().sum(0).clamp_min(torch.finfo(torch.float64).tiny))
+        variance = away.square().sum(0)
+        known = variance > 0
+        require(bool(known.any()), "The field varies nowhere: there is no covariance to use.")
+        self.register_buffer("noise", noise * torch.where(known, variance, variance[known].mean()))
+        few = cells.double()[:CELLS_COMPARED]
+        spacing = float(torch.pdist(few).min()) if len(few) > 1 else 1.0
+        self.reach = 0.25 * spacing
 
     def forward(self, task: FieldTask) -> Predictive:
         _one_channel(task)
-        seen, wanted = (self._cells(part) for part in (task.context, task.target))
+        seen = self._cells(task.context, task.context.mask)
+        wanted = self._cells(task.target, torch.ones_like(task.target.mask))
         a, b = self.factor[seen], self.factor[wanted]  # (B, N, T)
         cov = a @ a.mT + torch.diag_embed(self.noise[seen])
         var = b.square().sum(-1) + self.noise[wanted]
@@ -179,17 +193,20 @@ class EmpiricalGP(nn.Module):
         mean, std = found.mean + self.mean[wanted][..., None], found.var.sqrt()[..., None]
         return Predictive(mean.to(task.context.y), std.to(task.context.y), task.target.mask)
 
-    def _cells(self, points: PointSet) -> Tensor:
+    def _cells(self, points: PointSet, counts: Tensor) -> Tensor:
         """The cell of each point."""
         if points.x.shape[1] == 0:
-            return torch.zeros(points.x.shape[:2], dtype=torch.int64)
-        apart = torch.cdist(points.x.double(), self.cells.expand(len(points), -1, -1))
-        nearest = apart.min(-1)
-        spacing = torch.pdist(self.cells[: min(len(self.cells), 200)]).min() if len(self.cells) > 1 else 1.0
-        off = (nearest.values > 0.25 * spacing) & points.mask
+            return torch.zeros(points.x.shape[:2], dtype=torch.int64, device=points.x.device)
+        apart = _distances(points.x.double(), self.cells.expand(len(points), -1, -1)).min(-1)
+        off = (apart.values > self.reach) & counts
         if bool(off.any()):
             raise InputError(f"{int(off.sum())} points lie off the cells that this EmpiricalGP knows.")
-        return nearest.indices
+        return apart.indices
+
+
+def _distances(x: Float[Tensor, "B N X"], z: Float[Tensor, "B K X"]) -> Float[Tensor, "B N K"]:
+    """From differences: the product of matrices that `cdist` takes by itself cancels, far from the origin."""
+    return torch.cdist(x, z, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _one_channel(task: FieldTask) -> None:

@@ -163,8 +163,9 @@ def _network(
 ) -> ResidualCNN | UNet:
     if one_of(net, ("residual", "unet"), "network of a ConvCNP") == "unet":
         require(not separable, "separable=True is for the residual network; the U-Net has whole convolutions.")
-        return UNet(dims, width, depth or 3, kernel_size or 5)
-    return ResidualCNN(dims, width, depth or 5, kernel_size or (9 if dims == 1 else 5), separable)
+        return UNet(dims, width, 3 if depth is None else depth, 5 if kernel_size is None else kernel_size)
+    side = (9 if dims == 1 else 5) if kernel_size is None else kernel_size
+    return ResidualCNN(dims, width, 5 if depth is None else depth, side, separable)
 
 
 class RelaxedConvCNP(_LatticeProcess):
@@ -250,9 +251,9 @@ class EquivCNP(_LatticeProcess):
             raise InputError(f"EquivCNP is for 1 or 2 dimensions, got {dims}. TETNP(distance=True) takes any number.")
         if dims == 1:
             require(group is None, "On the line EquivCNP commutes with the mirror; a group is for the plane.")
-            net: nn.Module = MirrorCNN(width, depth, kernel_size or 9)
+            net: nn.Module = MirrorCNN(width, depth, 9 if kernel_size is None else kernel_size)
         else:
             from equilearn.groups import Dihedral
 
-            net = TurningCNN(group or Dihedral(4), width, fields, depth, kernel_size or 5)
+            net = TurningCNN(group or Dihedral(4), width, fields, depth, 5 if kernel_size is None else kernel_size)
         super().__init__(dims, channels, spacing, width, net, fixed, margin, lengths, min_std)

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
 from equilearn.data.fields import FieldTask
-from equilearn.processes._base import NeuralProcess
+from equilearn.processes._base import NeuralProcess, evaluating
 from equilearn.training import Fitted, fit_stream
+
+REGION_BATCHES = 16
+"""Batches by which the region of training is known."""
 
 
 def fit_process(
@@ -44,7 +47,8 @@ def fit_process(
         warmup: steps of the rise; default three tenths of all.
         validation: tasks held out; the weights that score best there are put back at the end.
 
-    The others as of `equilearn.training.fit_stream`.
+    The others as of `equilearn.training.fit_stream`. Where the process knows no region of training yet, it gets the box
+    around the points of 16 batches: `predict` warns outside of it.
 
     Raises:
         InputError: what is not a process, tasks that do not fit it, a loss that is not finite.
@@ -63,6 +67,8 @@ def fit_process(
     """
     if not isinstance(model, NeuralProcess):
         raise InputTypeError(f"fit_process trains a NeuralProcess, got {type(model).__name__}.")
+    if bool(torch.isinf(model.region).any()):
+        model.set_region(_region(draw, batch_size, seed))
     return fit_stream(
         model,
         draw,
@@ -83,6 +89,20 @@ def fit_process(
         progress=progress,
         device=device,
     )
+
+
+def _region(draw: Callable[[int, torch.Generator], FieldTask], batch_size: int, seed: int) -> Float[Tensor, "X 2"]:
+    """The box around some batches, drawn from a stream of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    boxes = []
+    for _ in range(REGION_BATCHES):
+        task = draw(batch_size, generator)
+        x = torch.cat([task.context.x[task.context.mask], task.target.x[task.target.mask]])
+        if len(x):
+            boxes.append(torch.stack([x.amin(0), x.amax(0)], 1))
+    require(len(boxes) > 0, f"The first {REGION_BATCHES} batches hold no observed point.")
+    both = torch.stack(boxes)
+    return torch.stack([both[..., 0].amin(0), both[..., 1].amax(0)], 1).cpu()
 
 
 def negative_log_likelihood(model: nn.Module, task: FieldTask) -> Float[Tensor, ""]:
@@ -106,9 +126,5 @@ def log_likelihoods(model: NeuralProcess, tasks: FieldTask | Sequence[FieldTask]
     """
     batches = [tasks] if isinstance(tasks, FieldTask) else list(tasks)
     require(len(batches) > 0, "No tasks were given to score.")
-    was = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return torch.cat([model(batch).log_prob(batch.target.y, "tasks") for batch in batches])
-    finally:
-        model.train(was)

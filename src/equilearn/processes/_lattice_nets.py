@@ -77,8 +77,8 @@ class UNet(nn.Module):
         self.dims, self.levels = dims, positive_int(levels, "levels")
         self.multiple = 2**levels
         half = kernel_size // 2
-        # Down: half a kernel of cells of each size; up: the same, and one cell for the interpolation.
-        self.reach = sum(2**level * (2 * half + 1) for level in range(levels)) + 2**levels * half
+        # Half a kernel of cells of each size on the way down and up, a cell for pooling, two for the interpolation.
+        self.reach = sum(2**level * (2 * half + 3) for level in range(levels)) + 2**levels * half
         wide = [channels * 2**level for level in range(levels + 1)]
         down = list(zip([channels, *wide[:-1]], wide, strict=True))
         up = [(wide[level] + wide[level + 1], wide[level]) for level in reversed(range(levels))]

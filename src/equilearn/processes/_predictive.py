@@ -15,7 +15,7 @@ from equilearn._check import one_of, require
 REDUCTIONS = ("none", "tasks", "points")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictive:
     """Independent normal distributions, one a value of a target.
 
@@ -66,9 +66,18 @@ class Predictive:
     def sample(self, count: int = 1, generator: torch.Generator | None = None) -> Float[Tensor, "count B N Y"]:
         """Independent draws at each target; `NeuralProcess.sample` draws them jointly."""
         shape = (count, *self.mean.shape)
-        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.std * noise
+        where = self.mean.device if generator is None else generator.device
+        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=where)
+        return self.mean + self.std * noise.to(self.mean.device)
 
-    def __getitem__(self, index: slice | Tensor) -> Predictive:
-        """Of some of the tasks."""
+    def __len__(self) -> int:
+        """Number of tasks."""
+        return len(self.mean)
+
+    def __getitem__(self, index: int | slice | Tensor) -> Predictive:
+        """Of some of the tasks, or of one."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"There are {len(self)} tasks, number {index} was asked for.")
+            index = slice(index % len(self), index % len(self) + 1)
         return Predictive(self.mean[index], self.std[index], self.mask[index])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -53,9 +55,10 @@ class TNP(NeuralProcess):
 
     def represent(self, context: PointSet, targets: Float[Tensor, "B N X"]) -> Float[Tensor, "B N raw"]:
         seen, wanted = self.tokens(context, targets)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             wanted = block(wanted, seen, context.mask)
-            seen = block(seen, seen, context.mask)
+            if i + 1 < len(self.blocks):
+                seen = block(seen, seen, context.mask)
         return self.head(wanted)
 
     def tokens(self, context: PointSet, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,16 +97,17 @@ class PTTNP(TNP):
         super().__init__(dims, channels, width=width, depth=depth, heads=heads, min_std=min_std)
         self.pseudo = nn.Parameter(torch.randn(positive_int(pseudo, "pseudo"), width))
         self.gather = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.spread = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.spread = nn.ModuleList(Block(width, heads) for _ in range(depth - 1))
 
     def represent(self, context: PointSet, targets: Float[Tensor, "B N X"]) -> Float[Tensor, "B N raw"]:
         seen, wanted = self.tokens(context, targets)
         pseudo = self.pseudo.expand(len(targets), -1, -1)
         every = torch.ones(pseudo.shape[:2], dtype=torch.bool, device=pseudo.device)
-        for block, gather, spread in zip(self.blocks, self.gather, self.spread, strict=True):
+        for block, gather, spread in zip_longest(self.blocks, self.gather, self.spread):
             pseudo = gather(pseudo, seen, context.mask)
             wanted = block(wanted, pseudo, every)
-            seen = spread(seen, pseudo, every)
+            if spread is not None:
+                seen = spread(seen, pseudo, every)
         return self.head(wanted)
 
 
@@ -158,9 +162,10 @@ class TETNP(NeuralProcess):
             seen = self.fixed.add_to(seen, context.x)
         across = Difference(targets, context.x, self.distance)
         among = Difference(context.x, context.x, self.distance)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             wanted = block(wanted, seen, context.mask, across)
-            seen = block(seen, seen, context.mask, among)
+            if i + 1 < len(self.blocks):
+                seen = block(seen, seen, context.mask, among)
         return self.head(wanted)
 
     def tokens(self, context: PointSet, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,8 +182,10 @@ class TEPTTNP(TETNP):
         pseudo: number of pseudo-tokens.
         spread: standard deviation of their initial places, in units of the locations.
 
-    The others as of `TETNP`; fixed inputs are added to the pseudo-tokens where these lie. With an empty context they
-    lie around the mean of the targets. Cost O(B depth (C + T) pseudo hidden^2).
+    The others as of `TETNP`; fixed inputs are added to the pseudo-tokens where these lie. Their places do not turn
+    with the data: it commutes with shifts alone. With an empty context they lie around each task's first target.
+
+    Cost O(B depth (C + T) pseudo hidden^2).
 
     Example:
         >>> TEPTTNP(2, pseudo=8, width=16, depth=1, heads=2).places.shape
@@ -195,21 +202,15 @@ class TEPTTNP(TETNP):
         width: int = 64,
         depth: int = 3,
         heads: int = 4,
-        distance: bool = False,
         fixed: FixedInputs | None = None,
         min_std: float = 0.01,
     ):
-        super().__init__(
-            dims, channels, width=width, depth=depth, heads=heads, distance=distance, fixed=fixed, min_std=min_std
-        )
+        super().__init__(dims, channels, width=width, depth=depth, heads=heads, fixed=fixed, min_std=min_std)
         require(spread > 0, f"spread must be positive, got {spread}.")
-        # Pseudo-tokens at fixed offsets from the mean would turn with nothing: distances alone do not make it O(n).
-        require(not distance, "distance=True needs tokens that turn with the data; pseudo-tokens do not. Use TETNP.")
         self.pseudo = nn.Parameter(torch.randn(positive_int(pseudo, "pseudo"), width))
         self.places = nn.Parameter(spread * torch.randn(pseudo, dims))
-        apart = 1 if distance else dims
-        self.gather = nn.ModuleList(Block(width, heads, apart) for _ in range(depth))
-        self.spread = nn.ModuleList(Block(width, heads, apart) for _ in range(depth))
+        self.gather = nn.ModuleList(Block(width, heads, dims) for _ in range(depth))
+        self.spread = nn.ModuleList(Block(width, heads, dims) for _ in range(depth - 1))
 
     def represent(self, context: PointSet, targets: Float[Tensor, "B N X"]) -> Float[Tensor, "B N raw"]:
         seen, wanted = self.tokens(context, targets)
@@ -218,18 +219,18 @@ class TEPTTNP(TETNP):
         if self.fixed is not None:
             pseudo = self.fixed.add_to(pseudo, where)
         every = torch.ones(pseudo.shape[:2], dtype=torch.bool, device=pseudo.device)
-        across = Difference(where, context.x, self.distance)
-        down = Difference(targets, where, self.distance)
-        for block, gather, spread in zip(self.blocks, self.gather, self.spread, strict=True):
+        across, down = Difference(where, context.x), Difference(targets, where)
+        for block, gather, spread in zip_longest(self.blocks, self.gather, self.spread):
             pseudo = gather(pseudo, seen, context.mask, across)
             wanted = block(wanted, pseudo, every, down)
-            seen = spread(seen, pseudo, every, across.turned())
+            if spread is not None:
+                seen = spread(seen, pseudo, every, across.turned())
         return self.head(wanted)
 
     def _middle(self, context: PointSet, targets: Tensor) -> Float[Tensor, "B X"]:
         count = context.count[:, None]
         seen = (context.x * context.mask[..., None]).sum(1) / count.clamp_min(1)
-        wanted = targets.mean(1) if targets.shape[1] else torch.zeros_like(seen)
+        wanted = targets[:, 0] if targets.shape[1] else torch.zeros_like(seen)
         return torch.where(count > 0, seen, wanted)
 
 

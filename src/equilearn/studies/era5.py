@@ -141,8 +141,9 @@ def _tests(test: Gridded, config: dict[str, Any]) -> list[tuple[int, FieldTask]]
     """Tasks in the units of the data, with the day that each is of."""
     generator = torch.Generator().manual_seed(20_000 + config["seed"])
     found = []
-    for day in range(math.ceil(len(test) / 24)):
-        hours = test.at(slice(24 * day, 24 * day + 24))
+    days = (test.hours / 24).floor()
+    for day, number in enumerate(days.unique().tolist()):
+        hours = test.at((days == number).numpy())
         left = config["per_day"]
         while left > 0:
             found.append((day, hours.tasks(min(left, PER_BATCH), generator)))

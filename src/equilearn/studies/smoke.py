@@ -72,7 +72,8 @@ def trial(config: dict[str, Any]) -> Row:
     rate = 1e-3 if config["model"] == "free" else 3e-3
     fit_process(model, draw, steps=config["steps"], learning_rate=rate, seed=seed)
     generator = torch.Generator().manual_seed(10_000 + config["seed"])
-    tasks = [_tasks(test, 32, generator, config) for _ in range(max(1, config["test_tasks"] // 32))]
+    sizes = [min(32, config["test_tasks"] - done) for done in range(0, config["test_tasks"], 32)]
+    tasks = [_tasks(test, size, generator, config) for size in sizes]
     each = log_likelihoods(model, tasks)
     row: Row = {"seconds": time.process_time() - start, "score": float(each.mean()), "each": _rounded(each)}
     if getattr(model, "fixed", None) is not None:
