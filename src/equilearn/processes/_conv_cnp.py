@@ -32,9 +32,11 @@ class _LatticeProcess(NeuralProcess):
         fixed: FixedInputs | None,
         margin: int | None,
         lengths: Sequence[float],
+        centred: bool,
         min_std: float,
     ):
         super().__init__(dims, channels, min_std)
+        self.centred = centred
         require(
             len(lengths) > 0 and all(0 < length < float("inf") for length in lengths),
             f"lengths must be positive numbers, got {lengths}.",
@@ -45,7 +47,8 @@ class _LatticeProcess(NeuralProcess):
         self.margin = net.reach + READ_REACH if margin is None else positive_int(margin, "margin", 0)  # type: ignore[operator]
         self.encode = nn.ModuleList(SetConv(length * spacing) for length in lengths)
         self.decode = SetConv(min(lengths) * spacing)
-        self.embed = nn.Sequential(nn.Linear(len(lengths) * (1 + channels), width), nn.ReLU(), nn.Linear(width, width))
+        inputs = len(lengths) * (1 + channels) + channels * centred
+        self.embed = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * channels))
         self.fixed = fixed
         if fixed is not None:
@@ -59,12 +62,18 @@ class _LatticeProcess(NeuralProcess):
         everywhere = torch.ones(targets.shape[:2], dtype=torch.bool, device=targets.device)
         parts = [(context.x, context.mask), (targets, everywhere)]
         lattice = lattice_around(parts, self.spacing, self.margin, self.net.multiple)  # type: ignore[arg-type]
+        level = _level(context) if self.centred else torch.zeros_like(context.y.sum(1, keepdim=True))
+        context = context._with(context.x, torch.where(context.mask[..., None], context.y - level, 0), context.mask)
         convs = [conv for conv in self.encode if isinstance(conv, SetConv)]
         seen = torch.cat([conv.to_lattice(context.x, context.y, context.mask, lattice) for conv in convs], 1)
+        if self.centred:
+            shape = [len(seen), self.channels, *[1] * self.dims]
+            seen = torch.cat([seen, level.reshape(shape).expand(-1, -1, *lattice.sizes)], 1)
         field = self.embed(seen.movedim(1, -1)).movedim(-1, 1)
         field = self.within(self.with_fixed(_laid_out(field), lattice), lattice)
         found = self.head(field.movedim(1, -1)).movedim(-1, 1)
-        return self.decode.to_points(found, lattice, targets)
+        found = self.decode.to_points(found, lattice, targets)
+        return found + torch.cat([level, torch.zeros_like(level)], -1)
 
     def within(self, field: Tensor, lattice: Lattice) -> Tensor:
         """The network on the lattice."""
@@ -88,6 +97,11 @@ class _LatticeProcess(NeuralProcess):
             t = t[tuple(places)]
         amount = fixed.amount(len(field), field).view(-1, *[1] * (self.dims + 1))
         return field + t.movedim(-1, 1) * amount
+
+
+def _level(context: PointSet) -> Float[Tensor, "B 1 Y"]:
+    """The mean of what was observed; 0 where nothing was."""
+    return (context.y.sum(1) / context.count.clamp_min(1)[:, None])[:, None]
 
 
 def _laid_out(field: Tensor) -> Tensor:
@@ -121,6 +135,8 @@ class ConvCNP(_LatticeProcess):
         lengths: initial lengths of the set convolutions onto the lattice, in cells; back from it goes the smallest.
             Several, such as (0.7, 2, 6), show sparse observations to all cells around at once. Less than 1 where
             points lie on the lattice.
+        centred: whether the network sees values less the mean of the context, and that mean beside them: learns faster
+            where tasks differ by their level, as the weather of different hours does.
         min_std: see `NeuralProcess`.
 
     The lattice snaps to absolute multiples of the spacing (a U-Net's to `2^depth` of them): shifts by these are exact,
@@ -152,10 +168,11 @@ class ConvCNP(_LatticeProcess):
         fixed: FixedInputs | None = None,
         margin: int | None = None,
         lengths: Sequence[float] = (2.0,),
+        centred: bool = False,
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, fixed, margin, lengths, min_std)
+        super().__init__(dims, channels, spacing, width, made, fixed, margin, lengths, centred, min_std)
 
 
 def _network(
@@ -202,10 +219,11 @@ class RelaxedConvCNP(_LatticeProcess):
         separable: bool = False,
         margin: int | None = None,
         lengths: Sequence[float] = (2.0,),
+        centred: bool = False,
         min_std: float = 0.01,
     ):
         made = _network(dims, width, net, depth, kernel_size, separable)
-        super().__init__(dims, channels, spacing, width, made, None, margin, lengths, min_std)
+        super().__init__(dims, channels, spacing, width, made, None, margin, lengths, centred, min_std)
         self.modulation = Modulation(made.widths, domain, drop, features)
 
     def within(self, field: Tensor, lattice: Lattice) -> Tensor:
@@ -245,6 +263,7 @@ class EquivCNP(_LatticeProcess):
         fixed: FixedInputs | None = None,
         margin: int | None = None,
         lengths: Sequence[float] = (2.0,),
+        centred: bool = False,
         min_std: float = 0.01,
     ):
         if dims not in (1, 2):
@@ -256,4 +275,4 @@ class EquivCNP(_LatticeProcess):
             from equilearn.groups import Dihedral
 
             net = TurningCNN(group or Dihedral(4), width, fields, depth, 5 if kernel_size is None else kernel_size)
-        super().__init__(dims, channels, spacing, width, net, fixed, margin, lengths, min_std)
+        super().__init__(dims, channels, spacing, width, net, fixed, margin, lengths, centred, min_std)

@@ -182,7 +182,7 @@ def _process(name: str, train: Gridded, seed: int) -> NeuralProcess:
             drop = 0.0 if name == "never dropped" else 0.5
             fixed = FixedInputs(WIDTH, box, drop=drop, features=features, out=WIDTH)
         net: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "kernel_size": KERNEL}
-        return ConvCNP(2, spacing=_spacing(train), fixed=fixed, margin=MARGIN, lengths=LENGTHS, **net)
+        return ConvCNP(2, spacing=_spacing(train), fixed=fixed, margin=MARGIN, lengths=LENGTHS, centred=True, **net)
 
 
 def _spacing(train: Gridded) -> float:
