@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import equilearn as eq
 from equilearn import InputError, reps
-from equilearn.relaxation import commutation_error, fixed_inputs_needed, fixed_inputs_of, joint_map, split_map
+from equilearn.relaxation import commutation_error, fixed_inputs_of, fixed_inputs_sufficient, joint_map, split_map
 
 N = 32
 SHIFTS = reps.regular(eq.Cyclic(N))
@@ -65,10 +65,10 @@ def test_the_residual_vanishes_exactly_where_the_map_is_equivariant(pair, seed, 
     generator = torch.Generator().manual_seed(seed)
     T = torch.einsum("k,kij->ij", torch.randn(len(basis), generator=generator, dtype=torch.float64), basis)
     T = T.float() if single else T
-    assert fixed_inputs_needed(T, *pair) == 0
+    assert fixed_inputs_sufficient(T, *pair) == 0
     e = torch.zeros_like(T)
     e[0, 0] = 0.1 * float(T.norm()) + 0.1
-    assert fixed_inputs_needed(T + e, *pair) > 0
+    assert fixed_inputs_sufficient(T + e, *pair) > 0
 
 
 def test_the_average_over_shifts_is_circulant():
@@ -80,7 +80,7 @@ def test_the_average_over_shifts_is_circulant():
 def test_two_inputs_for_each_rank_of_the_residual():
     R = reps.regular(eq.Cyclic(6))
     T = torch.eye(6, dtype=torch.float64)
-    assert fixed_inputs_needed(T, R, R) == 0
+    assert fixed_inputs_sufficient(T, R, R) == 0
     T[2, 4] = 1
     split = split_map(T, R, R)
     assert split.fixed_inputs == 2 * split.rank == 2 * int(torch.linalg.matrix_rank(split.residual))
@@ -164,3 +164,46 @@ def test_no_vectors_and_no_inputs():
     tau, e = fixed_inputs_of(torch.zeros(3, 4), 0)
     assert joint_map(torch.zeros(0, 4), tau, e).shape == (0, 3)
     assert joint_map(torch.ones(2, 4), tau, e).tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("chosen", ["roll", "eye"])
+def test_another_equivariant_map_may_leave_a_lower_rank(chosen, dtype):
+    R = reps.regular(eq.Cyclic(8))
+    E = torch.eye(8, dtype=dtype).roll(1 if chosen == "roll" else 0, 0)
+    T = E.clone()
+    T[3, 3] += 1
+    average, split = split_map(T, R, R), split_map(T, R, R, equivariant=E)
+    assert (average.fixed_inputs, split.fixed_inputs) == (16, 2)
+    assert fixed_inputs_sufficient(T, R, R, equivariant=E) == 2
+    tau, e = fixed_inputs_of(split.residual, split.rank)
+    x = torch.randn(5, 8, dtype=dtype)
+    assert torch.allclose(x @ split.equivariant.T + joint_map(x, tau, e), x @ T.T, atol=1e-5)
+
+
+def test_a_map_that_is_not_equivariant_is_refused_as_one():
+    R = reps.regular(eq.Cyclic(4))
+    T = torch.zeros(4, 4)
+    T[0, 0] = 1
+    with pytest.raises(InputError, match="given as equivariant is not: it is 1 from commuting"):
+        split_map(T, R, R, equivariant=T)
+    with pytest.raises(InputError, match=r"has shape \(4, 4\)"):
+        split_map(T, R, R, equivariant=torch.eye(3))
+
+
+def test_maps_of_other_kinds_are_named():
+    R = reps.regular(eq.Cyclic(4))
+    whole = torch.eye(4, dtype=torch.int64)
+    for call in (
+        lambda: split_map(whole, R, R),
+        lambda: split_map(whole.tolist(), R, R),
+        lambda: split_map(torch.eye(4), R, R, equivariant=whole),
+        lambda: fixed_inputs_of(whole, 1),
+        lambda: joint_map(whole, torch.eye(4), torch.eye(4)),
+        lambda: commutation_error(whole, R),
+    ):
+        with pytest.raises(InputError, match="must be a floating-point tensor, got (torch.int64|list)"):
+            call()
+    with pytest.raises(InputError, match="is a matrix"):
+        split_map(torch.zeros(2, 4, 4), R, R)
+    with pytest.raises(InputError, match="share one dtype"):
+        joint_map(torch.eye(4), torch.eye(4).double(), torch.eye(4))

@@ -3,7 +3,7 @@
 * `relax` copies an equivariant model and lets it bend; the result, a `RelaxedModel`, has the dial, the equivariant
   part and the `Deviation` from it;
 * layers: `Relaxed` (with `FixedInputs` or a `FixedVector`), `RelaxedGroupConv2d`, `ResidualPathway`;
-* linear maps: `split_map`, `fixed_inputs_needed`, `fixed_inputs_of`, `joint_map`, `commutation_error`.
+* linear maps: `split_map`, `fixed_inputs_sufficient`, `fixed_inputs_of`, `joint_map`, `commutation_error`.
 """
 
 from equilearn.relaxation._base import Relaxation, equivariant_only, relaxations, set_strength, shared_draw
@@ -14,8 +14,8 @@ from equilearn.relaxation._layer import FixedVector, Relaxed, RelaxedLayer
 from equilearn.relaxation._linear_maps import (
     SplitMap,
     commutation_error,
-    fixed_inputs_needed,
     fixed_inputs_of,
+    fixed_inputs_sufficient,
     joint_map,
     split_map,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "commutation_error",
     "deviation_between",
     "equivariant_only",
-    "fixed_inputs_needed",
+    "fixed_inputs_sufficient",
     "fixed_inputs_of",
     "joint_map",
     "relax",
