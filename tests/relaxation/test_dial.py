@@ -315,3 +315,19 @@ def test_anneal_ends_where_it_should_with_held_out_data():
     assert losses.index(min(losses)) == 0
     assert soft.strength == 0.5
     assert float(soft.model.layers[0].part.value.detach()) == pytest.approx(2, abs=0.01)  # after one step
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: set_strength(FixedVector(1), "half"),
+        lambda: anneal(FixedVector(1), end=None),
+        lambda: FixedVector(1, drop="half"),
+        lambda: FixedInputs(1, "box"),
+        lambda: FixedInputs(1, [(0, 1), (2,)]),
+        lambda: eq.relax(eq.nn.GroupCNN(eq.Cyclic(4), 1, 3), TURNS, method="pathway", penalty="small"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_named(call):
+    with pytest.raises(InputError, match=r"must be a (number|\(low, high\))"):
+        call()

@@ -73,6 +73,40 @@ def test_the_embedding_of_sets_and_tokens():
     assert places(pairs) == {"model.body.lift": "points"} and pairs(x).shape == (4, 5, 3)
 
 
+IMAGES, FLAT = torch.rand(3, 1, 6, 6), torch.randn(3, 9)
+TURNED = eq.Symmetry(eq.SO(3) * eq.Symmetric(5), input=points(5))
+PERMUTED = eq.Symmetry(eq.Symmetric(5), input=sets())
+TOKENS = {"width": 8, "depth": 1, "heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("make", "symmetry", "x", "at"),
+    [
+        (small_cnn, TURNS, IMAGES, "grid"),
+        (lambda: eq.nn.LiftingConv2d(C4, 1, 2, 3), TURNS, IMAGES, "grid"),
+        (lambda: eq.nn.GroupConv2d(C4, 2, 2, 3), TURNS, torch.rand(3, 8, 6, 6), "grid"),
+        (lambda: eq.nn.DeepSets(3, 2), TURNED, torch.randn(3, 5, 3), "points"),
+        (lambda: eq.nn.TokenTransformer(3, 2, **TOKENS), TURNED, torch.randn(3, 5, 3), "points"),
+        (lambda: eq.nn.PairTransformer(5, **TOKENS), TURNED, torch.randn(3, 5, 3), "points"),
+        (lambda: eq.nn.DeepSets(3, 2), PERMUTED, torch.randn(3, 5, 3), "order"),
+        (lambda: eq.nn.TokenTransformer(3, 2, **TOKENS), PERMUTED, torch.randn(3, 5, 3), "order"),
+        (lambda: eq.nn.PairTransformer(5, **TOKENS), PERMUTED, torch.randn(3, 5, 3), "order"),
+        (lambda: eq.nn.EquivariantLinear(3 * V, V), eq.Symmetry(eq.SO(3), 3 * V, V), FLAT, "vector"),
+        (lambda: eq.nn.EquivariantMLP(3 * V, V, width=32), eq.Symmetry(eq.SO(3), 3 * V, V), FLAT, "vector"),
+    ],
+)
+def test_each_row_of_the_table_of_the_guide(make, symmetry, x, at):
+    soft = eq.relax(make(), symmetry, example=x).eval()
+    assert set(places(soft).values()) == {at}
+    strict = soft.equivariant_part()
+    assert torch.equal(soft(x), strict(x))  # zero at first
+    for part in relaxations(soft):
+        shaken(part)
+    assert not torch.allclose(soft(x), strict(x), atol=1e-4)
+    with soft.equivariant_only():
+        assert torch.equal(soft(x), strict(x))
+
+
 def test_masked_points_stay_unseen(generator):
     x = torch.randn(3, 6, 2, generator=generator)
     mask = torch.arange(6) < torch.tensor([6, 4, 1])[:, None]
@@ -241,6 +275,11 @@ def test_statistics_by_output_and_by_input():
     assert found.relative == pytest.approx(0.5**0.5 / 5)
     assert found.per_input.tolist() == pytest.approx([0.0, 0.5**0.5 / (5 / 2**0.5)])
     assert float(found.per_input.square().mean().sqrt()) == pytest.approx(found.relative)
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["per_output"] == [0.1, None]
+    silent = deviation_between(on, torch.zeros_like(on)).as_dict()
+    assert json.dumps(silent, allow_nan=False) and silent["relative"] is None
+    with pytest.raises(InputError, match="must be a tensor or a tuple"):
+        deviation_between([1.0], [1.0])
     tuples = deviation_between((on, on[:, :1]), (off, off[:, :1]))
     assert tuples.per_output.shape == (3,)
     assert found.bound is None and found.error is None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from equilearn._check import InputError, require
+from equilearn._check import InputError, InputTypeError, require
 
 
 class Relaxation(nn.Module):
@@ -29,6 +31,7 @@ class Relaxation(nn.Module):
 
     def __init__(self, drop: float = 0.0):
         super().__init__()
+        number(drop, "drop")
         require(0 <= drop < 1, f"drop must be a probability below 1, got {drop}.")
         self.drop = drop
         self.enabled = True
@@ -71,6 +74,13 @@ class Relaxation(nn.Module):
         return self.strength.new_zeros(())
 
 
+def number(value: Any, name: str) -> None:
+    """Raise `InputError` unless `value` is a single number."""
+    single = isinstance(value, Tensor) and value.ndim == 0
+    if isinstance(value, bool) or not (isinstance(value, Real) or single):
+        raise InputTypeError(f"{name} must be a number, got {value!r}.")
+
+
 def relaxations(model: nn.Module) -> list[Relaxation]:
     """The parts of a model that break its symmetry."""
     return [module for module in model.modules() if isinstance(module, Relaxation)]
@@ -82,6 +92,7 @@ def set_strength(model: nn.Module, strength: float) -> None:
     Raises:
         InputError: a strength outside of [0, 1], or a model without such parts.
     """
+    number(strength, "strength")
     require(0 <= strength <= 1, f"The strength of a relaxation lies between 0 and 1, got {strength}.")
     for part in _parts(model):
         part.strength.fill_(strength)

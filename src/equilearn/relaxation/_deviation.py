@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from equilearn._check import finite, not_empty, require
+from equilearn._check import InputTypeError, finite, not_empty, require
 from equilearn.actions import Data, batch_size, first_leaf, map_data
 from equilearn.measure import EquivarianceError
 from equilearn.symmetry import Symmetry
@@ -51,14 +51,16 @@ class Deviation:
         return None if self.epsilon is None else 2 * self.epsilon
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, strings, lists and None only, ready for JSON."""
+        """Numbers, strings, lists and None only, ready for JSON. None too where a number is infinite, as that relative
+        to a part that is zero."""
         names = ("relative", "strength", "epsilon", "bound", "error", "strict_error")
-        return {
+        held = {
             **{name: getattr(self, name) for name in names},
             "per_output": self.per_output.tolist(),
             "per_input": self.per_input.tolist(),
             "equivariance": None if self.equivariance is None else self.equivariance.as_dict(),
         }
+        return _finite_only(held)
 
     def __str__(self) -> str:
         count = len(self.per_input)
@@ -142,7 +144,18 @@ def rows(y: Data) -> Float[Tensor, "B K"]:
     """All outputs of a sample in one row, in float64."""
     if isinstance(y, tuple | list):
         return torch.cat([rows(part) for part in y], 1)
+    if not isinstance(y, Tensor):
+        raise InputTypeError(f"Outputs must be a tensor or a tuple of tensors, got {type(y).__name__}.")
     return y.detach().double().flatten(1) if y.ndim > 1 else y.detach().double()[:, None]
+
+
+def _finite_only(value: Any) -> Any:
+    """With None for numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _finite_only(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_only(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _moved(act: Callable[[Any, Data], Data], g: Any, x: Data) -> Data:

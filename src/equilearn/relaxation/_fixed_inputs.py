@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from equilearn._check import positive_int, require
+from equilearn._check import InputTypeError, positive_int, require
 from equilearn.relaxation._base import Relaxation
 
 
@@ -62,7 +62,12 @@ class FixedInputs(Relaxation):
         self.num = positive_int(num, "num")
         self.features = positive_int(features, "features", 0)
         positive_int(width, "width")
-        box = torch.as_tensor(domain, dtype=torch.get_default_dtype())
+        try:
+            box = torch.as_tensor(domain, dtype=torch.get_default_dtype())
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputTypeError(
+                f"domain must be a (low, high) for each coordinate, such as [(-1, 1), (0, 5)], got {domain!r}."
+            ) from error
         require(
             box.ndim == 2 and box.shape[1] == 2 and len(box) > 0 and bool(torch.isfinite(box).all()),
             f"domain must be a finite (low, high) for each coordinate, got {domain!r}.",

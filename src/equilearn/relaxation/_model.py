@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from equilearn._check import InputTypeError, positive_int, require
 from equilearn.actions import Data, first_leaf
 from equilearn.measure import equivariance_error
-from equilearn.relaxation._base import equivariant_only, relaxations, set_strength, shared_draw
+from equilearn.relaxation._base import equivariant_only, number, relaxations, set_strength, shared_draw
 from equilearn.relaxation._deviation import Deviation, check_inputs, deviation_between, largest
 from equilearn.relaxation._layer import RelaxedLayer
 from equilearn.symmetry import Symmetry
@@ -172,6 +172,7 @@ def anneal(
         >>> float(fixed.strength)
         0.75
     """
+    number(end, "end")
     require(0 <= end <= 1, f"The strength of a relaxation lies between 0 and 1, got end={end}.")
     if steps is not None:
         positive_int(steps, "steps")

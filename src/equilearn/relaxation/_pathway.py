@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from equilearn._check import InputTypeError, require
-from equilearn.relaxation._base import Relaxation
+from equilearn.relaxation._base import Relaxation, number
 from equilearn.relaxation._layer import RelaxedLayer
 
 
@@ -18,6 +18,7 @@ class FreePath(Relaxation):
 
     def __init__(self, net: nn.Module, weight: float, drop: float):
         super().__init__(drop)
+        number(weight, "penalty")
         require(weight >= 0 and weight < float("inf"), f"penalty must be a number >= 0, got {weight}.")
         self.net, self.weight = net, float(weight)
 
