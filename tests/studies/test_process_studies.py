@@ -16,7 +16,7 @@ TINY: dict[str, dict[str, Any]] = {
     "topography": {"steps": 2, "test_tasks": 32},
     "gibbs": {"steps": 2, "per_unit": 4, "width": 8, "oracle_tasks": 4, "test_tasks": 8},
     "smoke": {"plumes": 10, "size": 16, "patch": 8, "steps": 2, "test_tasks": 32},
-    "era5": {"train_days": 2, "test_days": 2, "steps": 2, "per_day": 8},
+    "era5": {"train_days": 3, "test_days": 2, "steps": 2, "per_day": 8},
 }
 NAMES = tuple(TINY)
 
@@ -92,7 +92,7 @@ def test_paired_errors_of_temperatures():
         ("smoke", {"plumes": 3}, "plumes"),
         ("era5", {"methods": ("gp",)}, "method"),
         ("era5", {"data": "nowhere.nc"}, "nowhere.nc"),
-        ("era5", {"train_days": 1, "test_days": 0}, "test_days"),
+        ("era5", {"train_days": 2}, "train_days"),
     ],
 )
 def test_settings_that_cannot_be(name: str, given: dict[str, Any], said: str):

@@ -51,10 +51,12 @@ PROCESSES = (
 """Convolutional: without fixed inputs, with them, with such of plain coordinates, with such that training never leaves
 out; a transformer without symmetry; and the first two on temperatures standardised cell by cell."""
 STATISTICS = ("inverse distance", "stationary GP", "empirical GP")
-WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 8, 3, 4, 6
+WIDTH, DEPTH, KERNEL, MARGIN, FEATURES = 32, 8, 3, 4, 16
 LENGTHS = (0.7, 2.0, 6.0)
 """Of the set convolutions at first, in cells: all points lie upon cells, and may be far apart."""
 PER_BATCH = 32
+VALIDATED = 2
+"""Days of training, the last, that say at which step a network is best: a month of hours is soon learned by heart."""
 
 
 def configs(
@@ -74,6 +76,7 @@ def configs(
         positive_int(count, "Each of train_days, test_days, steps, per_day and repeats")
     for name in methods:
         one_of(name, (*PROCESSES, *STATISTICS), "method of this study")
+    require(train_days > VALIDATED, f"train_days must be more than {VALIDATED}, the days kept for validation.")
     common = {"data": data, "var": var, "train_days": train_days, "test_days": test_days, "steps": steps}
     _fields(common)  # says at once what is wrong with the data
     return [
@@ -153,8 +156,8 @@ def _tests(test: Gridded, config: dict[str, Any]) -> list[tuple[int, FieldTask]]
 
 def _fitted(config: dict[str, Any], train: Gridded, scale: Normalizer) -> Any:
     """The method, fitted to the training days."""
-    name, draw = config["method"], _draw(train, scale)
-    some = draw(256, torch.Generator().manual_seed(config["seed"]))
+    name = config["method"]
+    some = _draw(train, scale)(256, torch.Generator().manual_seed(config["seed"]))
     if name == "inverse distance":
         return InverseDistance().fit(some)
     if name == "stationary GP":
@@ -165,7 +168,11 @@ def _fitted(config: dict[str, Any], train: Gridded, scale: Normalizer) -> Any:
     seed = 1000 * config["seed"] + config["repeat"]
     model = _process(name, train, seed)
     rate = 1e-3 if name == "free" else 3e-3
-    fit_process(model, draw, steps=config["steps"], learning_rate=rate, seed=seed)
+    shown, held_out = train.split(config["train_days"] - VALIDATED, VALIDATED)
+    draw = _draw(shown, scale)
+    generator = torch.Generator().manual_seed(30_000 + seed)
+    validation = [_draw(held_out, scale)(2 * PER_BATCH, generator) for _ in range(3)]
+    fit_process(model, draw, steps=config["steps"], learning_rate=rate, seed=seed, validation=validation)
     return model
 
 
