@@ -193,7 +193,7 @@ def _autoregressive(
     order = torch.rand(batch, points, generator=generator, device=where).argsort(1).to(target.x.device)
     back = order.argsort(1)
     x = target.x.gather(1, order[..., None].expand_as(target.x)).repeat(count, 1, 1)
-    context = task.context.padded(task.context.x.shape[1] + points)
+    context = task.context.padded(task.context.x.shape[1] + points, target.x[:, :1] if points else None)
     seen_x, seen_y = context.x.repeat(count, 1, 1), context.y.repeat(count, 1, 1)
     mask = context.mask.repeat(count, 1)
     known = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
