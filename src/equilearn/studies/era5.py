@@ -302,7 +302,7 @@ STUDY = Study(
         "methods": (*PROCESSES, *STATISTICS),
         "train_days": 24,
         "test_days": 7,
-        "steps": 2000,
+        "steps": 2500,
         "per_day": 64,
         "repeats": 2,
     },
@@ -329,5 +329,5 @@ STUDY = Study(
         },
     ],
     weight=lambda config: {"free": 2.0}.get(config["method"], 1.0 if config["method"] in PROCESSES else 0.1),
-    takes="three minutes; full, on a month of hours: an hour",
+    takes="three minutes; full, on a month of hours: two hours",
 )
