@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from equilearn._check import InputError, InputTypeError, one_of
 from equilearn.io import as_json, write_text
-from equilearn.report import _advise, _audit, _prediction, _study
+from equilearn.report import _advise, _audit, _field, _prediction, _study
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "advise": _advise.context,
     "audit": _audit.context,
+    "field": _field.context,
     "prediction": _prediction.context,
     "study": _study.context,
 }
@@ -34,7 +35,8 @@ def render(summary: Mapping[str, Any]) -> str:
     written. What a summary lacks is left out or said to be missing; hostile text is shown as text.
 
     Args:
-        summary: what `summary.json` of an `advise`, `study`, `audit` or `prediction` holds; its `kind` says which.
+        summary: what `summary.json` of an `advise`, `study`, `audit`, `prediction` or `field` holds; its `kind`
+            says which.
 
     Returns:
         The page. It refers to nothing outside itself and works without scripts; with them, tables
