@@ -1,4 +1,4 @@
-"""The command line: `equilearn advise | audit | study | report | doctor`.
+"""The command line: `equilearn advise | audit | field | study | report | doctor`.
 
 A bad input ends in one sentence on stderr and exit code 2, Ctrl-C in 130; a traceback is a bug.
 Everything but typer is imported inside the commands, so that `--help` is quick.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from equilearn.cli import _field_command as _field_command  # adds its command to the app
 from equilearn.cli._app import app
 
 __all__ = ["app", "main"]

@@ -119,7 +119,11 @@ def advise(
     steps: Annotated[int | None, typer.Option(metavar="N", help="Training steps. Default: the preset's.")] = None,
     preset: Preset = "quick",
     strategies: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Strategies to compare. Default: all that fit.")
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Strategies to compare. Default: all that fit; relaxed by name or in full.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -282,7 +286,7 @@ def study_run(
 @app.command(epilog=_lines("equilearn report results"))
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", show_default=False, help="Where advise, audit or a study wrote.")
+        Path, typer.Argument(metavar="DIR", show_default=False, help="Where advise, audit, field or a study wrote.")
     ],
 ) -> None:
     """Draw DIR/report.html again from what was measured. Nothing is trained."""
