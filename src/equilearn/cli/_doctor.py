@@ -31,7 +31,10 @@ EXTRAS = {
     "onnx": (("onnxruntime",), "audit of ONNX models"),
     "peers": (("e3nn", "xrfm"), "benchmarks against other libraries"),
     "dev": (
-        ("pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "pyright", "onnx", "torch-geometric"),
+        (
+            *("pytest", "pytest-xdist", "hypothesis", "beartype", "ruff", "pyright"),
+            *("onnx", "torch-geometric", "xarray", "netcdf4"),
+        ),
         "tests and checks",
     ),
     "docs": (("sphinx", "myst-parser", "furo"), "documentation"),
