@@ -58,6 +58,35 @@ def test_singular_is_solved_on_its_range(rank, dtype, generator):
     assert info.condition == pytest.approx(float(values[0] / values[-1]), rel=1e-3 if dtype == torch.float32 else 1e-8)
 
 
+@pytest.mark.parametrize("size", [1, 5, 6, 7, 100])
+def test_cholesky_by_blocks_is_that_of_lapack(size, dtype, generator):
+    """Beyond 2^31 entries LAPACK's numbers overflow; the lower triangle stays, so that the matrix can be had back."""
+    x = torch.randn(18, 30, generator=generator, dtype=dtype)
+    gram = x @ x.mT
+    before = gram.clone()
+    factor = solve_file._blocked_cholesky_(gram, size)
+    assert factor is gram
+    wanted = torch.linalg.cholesky(before).mT
+    slack = 1e-4 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(gram.triu(), wanted, rtol=slack, atol=slack)
+    assert torch.equal(gram.tril(-1), before.tril(-1))
+    indefinite = before - 1e3 * torch.eye(18, dtype=dtype)
+    lower = indefinite.tril(-1).clone()
+    assert solve_file._blocked_cholesky_(indefinite, size) is None
+    assert torch.equal(indefinite.tril(-1), lower)
+
+
+def test_many_entries_are_factored_by_blocks(generator, monkeypatch):
+    x = torch.randn(12, 20, generator=generator, dtype=torch.float64)
+    gram, y = x @ x.mT, torch.randn(12, 2, generator=generator, dtype=torch.float64)
+    wanted, info = solve_file.solve_psd(gram.clone(), y, 0.1)
+    monkeypatch.setattr(solve_file, "MOST_FOR_LAPACK", 1)
+    monkeypatch.setattr(solve_file, "BLOCK_ROWS", 5)
+    found, again = solve_file.solve_psd(gram.clone(), y, 0.1)
+    torch.testing.assert_close(found, wanted)
+    assert info.method == again.method == "cholesky"
+
+
 def test_cholesky_that_fails_part_way_leaves_the_matrix_to_be_had_back(dtype, generator):
     """The first 39 pivots are overwritten before the 40th is found negative."""
     gram = with_spectrum(torch.linspace(1, 2, 40), generator, dtype)

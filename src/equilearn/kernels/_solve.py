@@ -15,6 +15,11 @@ from torch import Tensor
 
 from equilearn._check import InputError, InputTypeError, require
 
+MOST_FOR_LAPACK = 2**31 - 1
+"""Entries of the largest matrix that LAPACK can count."""
+BLOCK_ROWS = 2_048
+"""Rows of a larger one that are factored at a time."""
+
 
 class SingularKernelWarning(UserWarning):
     """The Gram matrix is numerically singular: its range was solved on, the rest left at 0."""
@@ -140,6 +145,8 @@ def _cholesky_(gram: Tensor) -> Tensor | None:
     if gram.device.type != "cpu" or not gram.is_contiguous():
         factor, failed = torch.linalg.cholesky_ex(gram, upper=True)
         return None if int(failed) else factor
+    if gram.numel() > MOST_FOR_LAPACK:
+        return _blocked_cholesky_(gram, BLOCK_ROWS)
     from scipy.linalg import get_lapack_funcs
 
     # LAPACK works on columns: the rows of a contiguous tensor. torch would take a second matrix.
@@ -147,6 +154,28 @@ def _cholesky_(gram: Tensor) -> Tensor | None:
     (potrf,) = get_lapack_funcs(("potrf",), (columns,))
     _, failed = potrf(columns, lower=1, clean=0, overwrite_a=1)
     return None if failed else gram
+
+
+def _blocked_cholesky_(gram: Tensor, size: int) -> Tensor | None:
+    """The same, some rows at a time, where the entries are too many for LAPACK's 32-bit numbers.
+
+    Source: Golub and Van Loan 2013, section 4.2.9. O(N^3 / 3) in products of matrices; memory O(size N).
+    """
+    rows = [slice(start, min(start + size, len(gram))) for start in range(0, len(gram), size)]
+    for k, here in enumerate(rows):
+        block = gram[here, here]
+        factor, failed = torch.linalg.cholesky_ex(block.triu() + block.triu(1).mT, upper=True)
+        if int(failed):
+            return None
+        block.copy_(factor.triu() + block.tril(-1))
+        for there in rows[k + 1 :]:
+            gram[here, there] = torch.linalg.solve_triangular(factor.mT, gram[here, there], upper=False)
+        for j, there in enumerate(rows[k + 1 :], k + 1):
+            left = gram[here, there].mT
+            gram[there, there].sub_((left @ left.mT).triu())
+            if j + 1 < len(rows):
+                gram[there, there.stop :].addmm_(left, gram[here, there.stop :], alpha=-1)
+    return gram
 
 
 def _substitute(upper: Tensor, right: Tensor) -> Tensor:
