@@ -76,7 +76,7 @@ def training() -> bool:
     family, generator = topography_tasks(), torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = ConvCNP(1, spacing=SPACING, width=WIDTH)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)  # as fit_process has it
 
     def step() -> None:
         loss = negative_log_likelihood(model, family.tasks(16, generator))

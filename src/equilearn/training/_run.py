@@ -77,6 +77,8 @@ def evaluations(steps: int, every: int | None) -> int:
 class Source(ABC):
     """Where batches come from, and the loss of one."""
 
+    fused: bool | None = None
+    """True where the optimizer takes a step in one pass over the weights, which pays where models are small."""
     order: Tensor
     """What is left of a permutation of the data, where there is one; kept in checkpoints."""
 
@@ -121,7 +123,9 @@ class Run:
         self.generator, self.device, self.path = generator, device, path
         self.settings = {} if path is None else {**vars(plan), **source.settings(), **origin}
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=source.fused
+        )
         self.step, self.stopped, self.seconds, self.whole = 0, False, 0.0, True
         self.history: list[dict[str, float]] = []
         self.sum, self.count, self.best_loss, self.bad = 0.0, 0, math.inf, 0

@@ -86,6 +86,8 @@ def fit_stream(
 
 
 class _Stream(Source):
+    fused: bool | None = True
+
     def __init__(
         self,
         draw: Draw,
