@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,9 @@ from equilearn._check import InputError, InputTypeError, positive_int, require
 from equilearn.data.fields import FieldTask, PointSet
 from equilearn.processes._predictive import Predictive
 from equilearn.relaxation import equivariant_only, relaxations, set_strength
+
+if TYPE_CHECKING:
+    from equilearn.processes._deviation import FieldDeviation
 
 
 class NeuralProcess(nn.Module, ABC):
@@ -123,6 +127,12 @@ class NeuralProcess(nn.Module, ABC):
         """Within this context its fixed inputs are off."""
         with equivariant_only(self):
             yield self
+
+    def deviation(self, tasks: FieldTask | Sequence[FieldTask], move: Any = None) -> FieldDeviation:
+        """How far its predictions depart from those of its equivariant part: see `equilearn.processes.deviation`."""
+        from equilearn.processes._deviation import deviation
+
+        return deviation(self, tasks, move)
 
     def equivariant_part(self) -> NeuralProcess:
         """A copy whose fixed inputs are at strength 0, which is saved with it; of a strict process simply a copy."""
